@@ -1,0 +1,18 @@
+"""Python imports this by itself as it starts: it notes each file of the page's folder that a process of the page reads."""
+
+import os
+import sys
+
+FOLDER = os.environ["LIVEDOCS_FOLDER"] + os.sep
+LOG = os.open(os.environ["LIVEDOCS_LOADED"], os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC)
+
+
+def note(event: str, arguments: tuple) -> None:
+    if event != "open" or not isinstance(arguments[0], str) or arguments[1] not in ("r", "rb", "rt"):
+        return
+    path = os.path.abspath(arguments[0])
+    if path.startswith(FOLDER):
+        os.write(LOG, f"{path}\n".encode())
+
+
+sys.addaudithook(note)

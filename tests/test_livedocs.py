@@ -1,0 +1,284 @@
+"""Pages broken on purpose, each in a house of its own: livedocs catches each, and says which line of which page."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+MANAGE = """
+import os, sys
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
+from django.core.management import execute_from_command_line
+execute_from_command_line(sys.argv)
+"""
+SETTINGS = """
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "default.sqlite3"}}
+DATABASE_ROUTERS = ["shop.routers.Router"]
+INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth"]
+"""
+ROUTER = """
+NAME = "{name}"
+
+
+class Router:
+    def db_for_read(self, model, **hints):
+        return "default"
+"""
+
+
+class House:
+    """A checkout with livedocs, the root's conftest and configuration, and two small projects whose modules have the same names."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        shutil.copytree(ROOT / "livedocs", folder / "livedocs", ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("conftest.py", "pyproject.toml"):
+            shutil.copy(ROOT / name, folder)
+        for name in ("tea", "clocks"):
+            self.write(f"examples/{name}/manage.py", MANAGE)
+            self.write(f"examples/{name}/shop/settings.py", SETTINGS)
+            self.write(f"examples/{name}/shop/routers.py", ROUTER.format(name=name))
+
+    def write(self, path: str, text: str) -> None:
+        (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.folder / path).write_text(dedent(text).lstrip("\n"))
+
+    def page(self, text: str, path: str = "docs/page.rst") -> None:
+        self.write(path, text)
+
+    def run(self, *arguments: str, timeout: float = 30) -> tuple[dict[str, int], str]:
+        """Run pytest; return the numbers that it closes with ({"passed": 3}), and all that it printed."""
+        process = subprocess.run(
+            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rs", *(arguments or ["docs"])],
+            cwd=self.folder,
+            env=os.environ | {"LIVEDOCS_TIMEOUT": str(timeout)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        words = process.stdout.splitlines()[-1].strip("= ").partition(" in ")[0].replace(",", "").split()
+        return dict(zip(words[1::2], map(int, words[::2]), strict=True)), process.stdout + process.stderr
+
+    def record(self) -> dict:
+        return json.loads((self.folder / "_build/verified.json").read_text())
+
+
+@pytest.fixture
+def house(tmp_path):
+    return House(tmp_path / "house")
+
+
+GOOD = """
+:project: tea
+
+A page
+======
+
+.. code-block:: python
+   :caption: shop/routers.py
+
+   class Router:
+       def db_for_read(self, model, **hints):
+           return "default" if hints else 1 / 0
+
+>>> from shop.routers import Router
+>>> Router().db_for_read(None, instance=1)
+'default'
+
+.. code-block:: console
+
+   $ python manage.py migrate --verbosity 0
+   $ python -c "
+   > print(6 * 7)
+   > "
+   42
+   $ python manage.py nonsense
+   Unknown command: 'nonsense'...
+   Type 'manage.py help' for usage.
+   $ echo $?
+   1
+
+.. literalinclude:: ../examples/tea/shop/routers.py
+   :pyobject: Router
+
+.. code-block:: python
+
+   from django.contrib.auth.models import User
+   from shop.routers import NAME
+
+   User.objects.create(username="malcolm")
+
+>>> NAME, User.objects.count()
+('tea', 1)
+"""
+
+
+def test_a_good_page(house):
+    house.page(GOOD)
+    assert house.run()[0] == {"passed": 8}
+    (entry,) = house.record().values()
+    assert entry["databases"]["default"].startswith("SQLite 3.")
+    blocks = {(block["kind"], block["line"], block["outcome"]) for block in entry["blocks"].values()}
+    assert ("place_file", 6, "passed") in blocks
+    assert ("run_console", 17, "passed") in blocks
+
+
+def test_any_selection_replays_what_goes_before(house):
+    house.page(GOOD)
+    line = GOOD.strip().splitlines().index(">>> NAME, User.objects.count()") + 1
+    assert house.run("docs/page.rst", "-k", f"line:{line}")[0] == {"passed": 1, "deselected": 7}
+    assert house.run(f"docs/page.rst::line:{line},column:1")[0] == {"passed": 1}
+    assert house.run("docs", "-n", "2")[0] == {"passed": 8}
+
+
+def test_two_projects_with_modules_of_the_same_names(house):
+    for project in ("tea", "clocks"):
+        text = f":project: {project}\n\n>>> from shop.routers import NAME\n>>> NAME\n{project!r}\n"
+        house.page(text, f"docs/{project}.rst")
+    assert house.run()[0] == {"passed": 6}
+
+
+def test_without_a_project_there_is_no_django(house):
+    house.page(">>> import os, sys\n>>> os.listdir(), 'django' in sys.modules\n([], False)\n")
+    assert house.run()[0] == {"passed": 3}
+
+
+# What is wrong with a page, or its project; how many of its blocks pass, fail and are skipped; what is said.
+FAULTS = {
+    "a wrong expected output, which nothing builds on": (
+        ">>> 1 + 1\n3\n\n>>> 2\n2\n",
+        {"passed": 2, "failed": 1},
+        ["Expected:\n    3\nGot:\n    2", "page.rst:3: SybilFailure"],
+    ),
+    "an exception": (
+        ">>> 1\n1\n\n.. code-block:: python\n\n   a = 1\n   b = a / 0\n\n>>> b\n1\n",
+        {"passed": 1, "failed": 1, "skipped": 2},
+        ['docs/page.rst", line 9, in <module>\n    b = a / 0', "ZeroDivisionError", "docs/page.rst, line 6 failed"],
+    ),
+    "an exception in a file that the page shows": (
+        ".. code-block:: python\n   :caption: shop/late.py\n\n   def late():\n       return 1 / 0\n\n"
+        ".. code-block:: python\n\n   import shop.late\n\n   shop.late.late()\n",
+        {"passed": 1, "failed": 1, "skipped": 1},
+        ['docs/page.rst", line 7, in late\n    return 1 / 0', 'docs/page.rst", line 13, in <module>'],
+    ),
+    "an exception in the project, from a command": (
+        ".. code-block:: console\n\n   $ python -c 'import shop.settings, shop.nothing'\n",
+        {"failed": 1, "skipped": 1},
+        ["No module named 'shop.nothing'", "ended with exit status 1", "page.rst:3: SybilFailure"],
+    ),
+    "an included file that the project has not": (
+        ".. literalinclude:: ../examples/tea/shop/router.py\n",
+        {"failed": 1, "skipped": 1},
+        ["shop/router.py", "page.rst:3: SybilFailure"],
+    ),
+    "a router renamed in the project": (
+        ".. literalinclude:: ../examples/tea/shop/routers.py\n   :pyobject: TeaRouter\n\n>>> import shop.routers\n",
+        {"failed": 1, "skipped": 2},
+        ["Object named 'TeaRouter' not found", "page.rst:3: SybilFailure"],
+    ),
+    "a file of another project": (
+        ".. literalinclude:: ../examples/clocks/shop/routers.py\n",
+        {"failed": 1, "skipped": 1},
+        ["is not in the page's project, examples/tea"],
+    ),
+    "a file outside the page's folder": (
+        ".. code-block:: python\n   :caption: shop/../../out.py\n\n   1\n",
+        {"failed": 1, "skipped": 1},
+        ["shop/../../out.py is outside the page's folder"],
+    ),
+    "an included file that nothing loads": (
+        ".. literalinclude:: ../examples/tea/manage.py\n\n>>> 1\n1\n",
+        {"passed": 2, "failed": 1},
+        ["line 3 shows manage.py, which no process of the page has read"],
+    ),
+    "a typed file that was loaded only before the page changed it": (
+        ">>> import shop.routers\n\n.. code-block:: python\n   :caption: shop/routers.py\n\n   A = 1\n\n>>> 1\n1\n",
+        {"passed": 3, "failed": 1},
+        ["line 5 shows shop/routers.py, which no process of the page has read"],
+    ),
+    "a skip without a reason": (
+        ".. skip: next\n\n>>> 1\n2\n",
+        {"failed": 1, "skipped": 2},
+        ["a skip gives its reason", "page.rst:3: SybilFailure"],
+    ),
+    "a command that fails": (
+        ".. code-block:: console\n\n   $ echo tea; exit 3\n   tea\n\n>>> 1\n1\n",
+        {"failed": 1, "skipped": 2},
+        ["tea\nended with exit status 3", "goes on with `$ echo $?`"],
+    ),
+    "a command whose status is not the one shown": (
+        ".. code-block:: console\n\n   $ exit 3\n   $ echo $?\n   4\n",
+        {"passed": 1, "failed": 1},
+        ["Expected:\n    4\nGot:\n    3"],
+    ),
+    "a command that prints something else": (
+        ".. code-block:: console\n\n   $ echo one; echo two\n   one\n   ...\n   three\n",
+        {"passed": 1, "failed": 1},
+        ["Expected:\n    one\n    ...\n    three\nGot:\n    one\n    two"],
+    ),
+    "a console block without a prompt": (
+        ".. code-block:: console\n\n   python manage.py migrate\n",
+        {"failed": 1, "skipped": 1},
+        ["has no command: a line that begins with `$ `"],
+    ),
+    "a child that dies": (
+        ">>> 1\n1\n>>> import os; os._exit(9)\n>>> 2\n2\n",
+        {"passed": 1, "failed": 1, "skipped": 2},
+        ["the page's interpreter died, with exit code 9", "docs/page.rst, line 5 failed"],
+    ),
+    "settings that can't be imported": (
+        ".. code-block:: python\n   :caption: shop/settings.py\n\n   DATABASES = {}\n   1 / 0\n\n>>> 1\n1\n",
+        {"passed": 1, "failed": 1, "skipped": 1},
+        ['docs/page.rst", line 7, in <module>\n', "ZeroDivisionError", "page.rst:9: SybilFailure"],
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_caught(house, fault):
+    text, counts, said = FAULTS[fault]
+    house.page(":project: tea\n\n" + text)
+    got, printed = house.run()
+    assert got == counts, printed
+    for part in said:
+        assert part in printed
+
+
+def test_an_unknown_project(house):
+    house.page(":project: coffee\n\n>>> 1\n1\n")
+    counts, printed = house.run()
+    assert counts == {"failed": 1, "skipped": 1}, printed
+    assert ":project: coffee is no folder of examples/, which has: clocks, tea" in printed
+
+
+@pytest.mark.parametrize(
+    "block",
+    [">>> import time; time.sleep(60)\n", ".. code-block:: console\n\n   $ echo tea; sleep 60 | cat\n"],
+)
+def test_what_hangs_is_stopped(house, block):
+    house.page(block)
+    counts, printed = house.run(timeout=1)
+    assert counts == {"failed": 1, "skipped": 1}, printed
+    assert "stopped: it was still running after 1 seconds" in printed
+
+
+def test_a_block_asked_for_alone_fails_with_what_it_builds_on(house):
+    house.page(".. code-block:: python\n\n   a = 1 / 0\n\n>>> a\n1\n")
+    counts, printed = house.run("docs", "-k", "line:5")
+    assert counts["failed"] == 1
+    assert "it builds on line 1, which failed" in printed
+    assert "ZeroDivisionError" in printed
+
+
+def test_a_skip_with_its_reason(house):
+    house.page('.. skip: next "it needs a server"\n\n>>> 1\n2\n')
+    assert house.run()[0] == {"passed": 2, "skipped": 1}
+    (entry,) = house.record().values()
+    assert entry["blocks"]["3"]["reason"] == "it needs a server"
