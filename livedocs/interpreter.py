@@ -13,7 +13,9 @@ from sybil import Document, Example
 from sybil.evaluators.doctest import DocTestEvaluator
 from sybil.evaluators.python import PythonEvaluator
 
-TIMEOUT = float(os.environ.get("LIVEDOCS_TIMEOUT", 60))  # Seconds that one block, or one command of a console block, may take.
+TIMEOUT = float(
+    os.environ.get("LIVEDOCS_TIMEOUT", 60)
+)  # Seconds that one block, or one command of a console block, may take.
 SETTINGS = re.compile(r"""["']DJANGO_SETTINGS_MODULE["'],\s*["']([\w.]+)["']""")
 
 
@@ -33,7 +35,8 @@ class Interpreter:
     def run(self, index: int) -> tuple[str, bool, dict[str, str]]:
         """Run the page's example of that index.
 
-        Returns what went wrong ("" if nothing did), whether later blocks can still build on this one, and each connected alias's database.
+        Returns what went wrong ("" if nothing did), whether later blocks can still build on this one, and
+        each connected alias's database.
         """
         try:
             self.connection.send(index)
@@ -51,7 +54,9 @@ class Interpreter:
         self.connection.close()
 
 
-def serve(connection: Connection, page: str, folder: str, environment: dict[str, str], settings: str | None) -> None:
+def serve(
+    connection: Connection, page: str, folder: str, environment: dict[str, str], settings: str | None
+) -> None:
     """In the process: evaluate the examples whose indexes arrive, until the page is done with it."""
     from livedocs.pages import PARSERS, ROOT
 
@@ -71,7 +76,9 @@ def serve(connection: Connection, page: str, folder: str, environment: dict[str,
         try:
             ready = ready or set_up_django(settings)
             answer = (*evaluate(example), databases() if settings else {})
-        except BaseException as error:  # SystemExit too: a block that ends the session is a block that failed.
+        except (
+            BaseException
+        ) as error:  # SystemExit too: a block that ends the session is a block that failed.
             answer = "".join(traceback.format_exception(type(error), error, within(error, page))), False, {}
         connection.send(answer)
 
@@ -94,7 +101,10 @@ def evaluate(example: Example) -> tuple[str, bool]:
 
 
 def within(error: BaseException, page: str):
-    """The part of an error's traceback that begins in the page: what goes before is ours. All of it, when the error is not the page's."""
+    """The part of an error's traceback that begins in the page: what goes before is ours.
+
+    All of it, when no line of the page is in it.
+    """
     frame = error.__traceback__
     while frame and frame.tb_frame.f_code.co_filename != page:
         frame = frame.tb_next

@@ -37,7 +37,7 @@ class Broken(Exception):
 
 
 class Page(Document):
-    """A page and its session: a folder with a fresh copy of its project, and an interpreter there from the first Python on."""
+    """A page and its session: a fresh copy of its project, and an interpreter there."""
 
     def __init__(self, text: str, path: str) -> None:
         super().__init__(text, path)
@@ -50,9 +50,13 @@ class Page(Document):
         self.interpreter: Interpreter | None = None
         self.reached = 0  # How many of the page's examples have been run.
         self.broken: int | None = None  # The line of the block that the rest can't build on.
-        self.placed: dict[str, tuple[Path, int]] = {}  # Where the text of each file put in place stands: its file, and the line before its first.
+        self.placed: dict[
+            str, tuple[Path, int]
+        ] = {}  # Where the text of each file put in place stands: its file, and the line before its first.
         self.shown: list[tuple[int, str, str]] = []  # Line, path and content's hash of each file shown.
-        self.loaded: set[tuple[str, str]] = set()  # Path and content's hash of each file that a process has read.
+        self.loaded: set[tuple[str, str]] = (
+            set()
+        )  # Path and content's hash of each file that a process has read.
 
     def evaluate(self, example: Example, evaluator) -> None:
         """Run an example, after those before it that were not selected, by ``-k`` or otherwise."""
@@ -66,7 +70,9 @@ class Page(Document):
                 pass
             except SybilFailure as failure:
                 if self.broken is not None:
-                    raise SybilFailure(example, f"it builds on line {earlier.line}, which failed:\n{failure.result}") from None
+                    raise SybilFailure(
+                        example, f"it builds on line {earlier.line}, which failed:\n{failure.result}"
+                    ) from None
         if self.broken is not None:
             raise SkipTest(f"{self.name}, line {self.broken} failed, and this block builds on it")
         self.run(example)
@@ -80,7 +86,11 @@ class Page(Document):
         if self.folder is None:
             self.open()
         try:
-            if isinstance(example.region.evaluator, Skipper) and example.parsed[0] != "end" and not example.parsed[1]:
+            if (
+                isinstance(example.region.evaluator, Skipper)
+                and example.parsed[0] != "end"
+                and not example.parsed[1]
+            ):
                 raise Broken('a skip gives its reason, which the reader sees: .. skip: next "why"\n')
             super().evaluate(example, example.region.evaluator)
         except Broken as broken:
@@ -102,12 +112,16 @@ class Page(Document):
         else:
             self.folder.mkdir()
         self.environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("DJANGO_", "PYTEST_"))},
+            **{
+                name: value
+                for name, value in os.environ.items()
+                if not name.startswith(("DJANGO_", "PYTEST_"))
+            },
             "COLUMNS": "80",
             "LIVEDOCS_FOLDER": str(self.folder),
             "LIVEDOCS_LOADED": str(self.folder.with_name("loaded")),
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-            "PYTHONDONTWRITEBYTECODE": "1",  # A file that changes within a second would be taken for its .pyc.
+            "PYTHONDONTWRITEBYTECODE": "1",  # A file changed within a second would be taken for its .pyc.
             "PYTHONPATH": str(ROOT / "livedocs" / "traced"),
         }
 
@@ -117,7 +131,7 @@ class Page(Document):
             self.interpreter = None
 
     def place(self, example: Example, path: str, text: str, origin: Path, line: int) -> None:
-        """Put a file of that text in the page's folder, and start the interpreter again if that changes it."""
+        """Put a file in the page's folder; if that changes what is there, the interpreter starts again."""
         target = (self.folder / path).resolve()
         if not target.is_relative_to(self.folder):
             raise Broken(f"{path} is outside the page's folder\n")
@@ -142,10 +156,14 @@ class Page(Document):
 
         def name(match: re.Match) -> str:
             path, line = match[1], int(match[2])
-            origin, before = self.placed.get(path, (EXAMPLES / (self.project or "") / Path(path).relative_to(self.folder), 0))
+            origin, before = self.placed.get(
+                path, (EXAMPLES / (self.project or "") / Path(path).relative_to(self.folder), 0)
+            )
             return f'File "{origin}", line {line + before}'
 
-        return FRAME.sub(lambda match: name(match) if Path(match[1]).is_relative_to(self.folder) else match[0], text)
+        return FRAME.sub(
+            lambda match: name(match) if Path(match[1]).is_relative_to(self.folder) else match[0], text
+        )
 
 
 def project_of(page: Path, text: str) -> str | None:
@@ -161,7 +179,7 @@ def digest(file: Path) -> str:
 
 
 def fingerprint(page: Path) -> str:
-    """A hash of the page and of its project's files: when any of them changes, the record of a run no longer holds."""
+    """A hash of the page and of its project's files: when any changes, the record of its run is stale."""
     whole = hashlib.sha256(page.read_bytes())
     project = project_of(page, page.read_text())
     for folder, folders, files in os.walk(EXAMPLES / project if project else os.devnull):
@@ -201,7 +219,10 @@ def run_console(example: Example) -> str:
 
 
 def shell(page: Page, command: str, status: int) -> tuple[int, str]:
-    """Run a command by ``sh`` in the page's folder, after one that ended with that status; return its own, and what it printed."""
+    """Run a command by ``sh`` in the page's folder, after one that ended with that status.
+
+    Returns its own exit status, and what it printed.
+    """
     page.note_loaded()
     process = subprocess.Popen(
         ["sh", "-c", f"(exit {status})\n{command}"],
@@ -218,7 +239,9 @@ def shell(page: Page, command: str, status: int) -> tuple[int, str]:
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         printed, _ = process.communicate()
-        raise Broken(f"$ {command}\n{printed}stopped: it was still running after {TIMEOUT:g} seconds\n") from None
+        raise Broken(
+            f"$ {command}\n{printed}stopped: it was still running after {TIMEOUT:g} seconds\n"
+        ) from None
     return process.returncode, printed
 
 
@@ -232,12 +255,14 @@ def place_file(example: Example) -> None:
 
 def include_file(example: Example) -> None:
     """Put a project's file that the page includes, whole or in part, in its place, as the project has it."""
-    from sphinx.directives.code import LiteralIncludeReader  # Here, since the interpreters import this module and never Sphinx.
+    # Here, since a page's interpreter imports this module, and has no use for Sphinx.
+    from sphinx.directives.code import LiteralIncludeReader
 
     lexemes, page = example.region.lexemes, example.document
     file = (page.file.parent / lexemes["arguments"]).resolve()
     if not page.project or not file.is_relative_to(EXAMPLES / page.project):
-        raise Broken(f"{lexemes['arguments']} is not in the page's project, examples/{page.project or '…'}: the page names it in its first line\n")
+        project = page.project or "none"
+        raise Broken(f"{file} is not in the project that the page's first line names: {project}\n")
     options = {name: value or None for name, value in lexemes["options"].items()}
     try:
         LiteralIncludeReader(str(file), options, SimpleNamespace(source_encoding="utf-8")).read()
@@ -248,7 +273,7 @@ def include_file(example: Example) -> None:
 
 
 def end_page(example: Example) -> str:
-    """Stop the page's interpreter, and see that some process of the page read each file that the page shows."""
+    """Stop the page's interpreter, and see that some process of the page read each file that it shows."""
     page = example.document
     page.note_loaded()
     page.close()

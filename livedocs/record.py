@@ -1,4 +1,4 @@
-"""The record of a run, ``_build/verified.json``: which blocks of which pages ran, on what. A pytest plugin writes it."""
+"""The record, ``_build/verified.json``: which blocks of each page ran, on what. A pytest plugin writes it."""
 
 import json
 import platform
@@ -25,18 +25,21 @@ def is_current(page: Path, entry: dict) -> bool:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
+    """Let a block's report, which pytest brings from whichever worker ran it, say which block it is of."""
+    page = item.example.document if isinstance(item, SybilItem) else None
+    if not isinstance(page, Page):
+        return (yield)
+    region, line = item.example.region, item.example.line
+    kind = getattr(region.evaluator, "__name__", "skip")
+    block = {"kind": kind, "line": line, "end": line + page.text.count("\n", region.start, region.end)}
+    broken_before = page.broken
     try:
         return (yield)
     finally:
-        if isinstance(item, SybilItem) and isinstance(page := item.example.document, Page):
-            region, line = item.example.region, item.example.line
-            lines = page.text.count("\n", region.start, region.end)
-            block = {"kind": evaluator_name(region), "line": line, "end": line + lines}
-            item.user_properties.append(("livedocs", (page.name, page.fingerprint, page.databases, block)))
-
-
-def evaluator_name(region) -> str:
-    return getattr(region.evaluator, "__name__", "skip")
+        ran = {"page": page.name, "fingerprint": page.fingerprint, "databases": page.databases}
+        item.user_properties.append(
+            ("livedocs", ran | {"block": block, "blocked": broken_before is not None})
+        )
 
 
 class Recorder:
@@ -46,20 +49,22 @@ class Recorder:
         self.entries = read()
 
     def pytest_runtest_logreport(self, report):
-        for name, value in report.user_properties:
+        for name, ran in report.user_properties:
             if name == "livedocs" and report.when == "call":
-                self.note(*value, report)
+                self.note(report, **ran)
 
-    def note(self, page: str, fingerprint: str, databases: dict[str, str], block: dict, report) -> None:
-        entry = self.entries.get(page)
-        if entry is None or entry["fingerprint"] != fingerprint:
-            entry = self.entries[page] = {"fingerprint": fingerprint, "databases": {}, "blocks": {}}
-        entry["python"], entry["django"] = platform.python_version(), django.__version__
+    def note(
+        self, report, page: str, fingerprint: str, databases: dict[str, str], block: dict, blocked: bool
+    ) -> None:
+        on = {"fingerprint": fingerprint, "python": platform.python_version(), "django": django.__version__}
+        entry = self.entries.setdefault(page, {})
+        if not entry.items() >= on.items():
+            self.entries[page] = entry = on | {"databases": {}, "blocks": {}}
         entry["databases"].update(databases)
-        outcome = {"outcome": report.outcome}
+        block["outcome"] = "failed" if blocked else report.outcome
         if report.skipped:
-            outcome["reason"] = report.longrepr[2].removeprefix("Skipped: ")
-        entry["blocks"][str(block["line"])] = block | outcome
+            block["reason"] = report.longrepr[2].removeprefix("Skipped: ")
+        entry["blocks"][str(block["line"])] = block
 
     def pytest_sessionfinish(self):
         FILE.parent.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""Python imports this by itself as it starts: it notes each file of the page's folder that a process of the page reads."""
+"""Python imports this by itself as it starts: it notes each file of a page's folder that a process reads."""
 
 import os
 import sys

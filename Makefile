@@ -1,0 +1,60 @@
+# Each target does all that it needs: the virtual environment, the locked dependencies, the work.
+PYTHON ?= python3
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+VENV := .venv/$(VERSION)
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+BUILD := $(BIN)/python -m sphinx -c . -q
+SITE := _build/site
+
+.PHONY: help site test html slides serve format lock clean
+
+help: ## list these targets
+	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## / ## /' | awk -F ' ## ' '{ printf "make %-8s %s\n", $$1, $$2 }'
+
+site: $(READY) ## run every page, then build the site and the deck: a block that did not run fails it
+	$(BIN)/python -m pytest -q -n 2 docs slides
+	$(BUILD) -n -W --keep-going -b html -d _build/doctrees/site docs $(SITE)
+	$(BUILD) -n -W --keep-going -b revealjs -d _build/doctrees/slides slides $(SITE)/slides
+	@echo "Open $(SITE)/index.html for the site, $(SITE)/slides/index.html for the deck."
+
+test: $(READY) ## everything that proves the project
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/sphinx-lint --ignore=.venv --ignore=_build --max-line-length=140 --enable=all --disable=line-too-long .
+	$(BIN)/python -m pytest -q -n 2
+
+html: $(READY) ## the site, as a writer wants it: quickly, its pages not run
+	$(BUILD) -n -b html -d _build/doctrees/site docs $(SITE)
+
+slides: $(READY) ## the deck, likewise
+	$(BUILD) -n -b revealjs -d _build/doctrees/slides slides $(SITE)/slides
+
+serve: $(READY) ## the site on http://127.0.0.1:8000, built again as its sources change
+	$(BIN)/sphinx-autobuild -c . -n -b html -d _build/doctrees/site --watch examples docs $(SITE)
+
+format: $(READY) ## the code, as ruff writes it
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: $(READY) ## requirements.lock again, from pyproject.toml
+	$(BIN)/pip install -q uv
+	$(BIN)/uv pip compile -q --universal --upgrade --generate-hashes --no-emit-index-url --no-header \
+	    --python-version 3.11 pyproject.toml -o requirements.lock
+
+clean: ## remove all that these targets made
+	rm -rf _build .venv
+
+# A fresh environment each time that the lock file changes.
+$(READY): requirements.lock
+	$(if $(VERSION),,$(error $(PYTHON) does not run: install Python 3.11 or later, or name one: make PYTHON=python3.13))
+	$(if $(call runs,import sys; assert sys.version_info >= (3, 11)),,$(error Python $(VERSION) is too old: install 3.11 or later, and name it: make PYTHON=python3.13))
+	$(if $(call runs,import venv; import ensurepip),,$(error $(PYTHON) has no venv module: install it (on Debian and Ubuntu: apt install python3-venv)))
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+runs = $(shell $(PYTHON) -c '$(1)' 2>/dev/null && echo yes)
+
+.DEFAULT:
+	$(error There is no target '$@': bare make lists them)

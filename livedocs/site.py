@@ -1,0 +1,150 @@
+"""The Sphinx extension: it marks each rendered block that a run proved, and warns of each that none did."""
+
+from itertools import groupby
+from pathlib import Path
+
+from docutils import nodes
+from pygments.lexers import get_lexer_by_name
+from pygments.util import ClassNotFound
+from sphinx.application import Sphinx
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective
+
+from livedocs import record
+from livedocs.pages import ROOT
+
+logger = logging.getLogger(__name__)
+
+KINDS = {
+    "place_file": "a file, typed",
+    "include_file": "a file of the project",
+    "run_python": "Python",
+    "run_console": "commands",
+}
+
+
+class verified_pages(nodes.General, nodes.Element):
+    """Stands for the list of every page and its blocks, until the record is at hand."""
+
+
+class VerifiedPages(SphinxDirective):
+    """``.. verified-pages::`` lists every page that was run, with its blocks and where they ran."""
+
+    def run(self) -> list[nodes.Node]:
+        return [verified_pages()]
+
+
+def read_record(app: Sphinx, config) -> None:
+    """Keep the record as a setting that Sphinx watches: when it changes, every page is written again."""
+    config.livedocs_record = record.read()
+
+
+def mark_and_audit(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    for place in list(doctree.findall(verified_pages)):
+        place.replace_self(list_pages(app, docname))
+    blocks = [node for node in doctree.findall(is_block) if must_run(node)]
+    for page, of_page in groupby(sorted(blocks, key=lambda node: (page_of(node), node.line)), page_of):
+        entry = app.config.livedocs_record.get(page)
+        of_page = list(of_page)
+        if entry is None:
+            warn(f"{page}: it was not run as it now stands, so that none of its blocks is proven", of_page[0])
+            continue
+        for node, after in zip(of_page, [*of_page[1:], None], strict=True):
+            examples = examples_within(entry, node.line, after.line if after else None)
+            reasons = {example.get("reason") for example in examples}
+            if not examples or any(not holds(entry, example) for example in examples):
+                warn("no passing example covers this block: run its page, by make site or pytest", node)
+            elif reasons == {None}:
+                add_mark(node, f"Run on {where(entry)}", "livedocs-run")
+            else:
+                add_mark(node, f"Not run: {', '.join(sorted(reasons - {None}))}", "livedocs-skipped")
+
+
+def is_block(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.literal_block | nodes.doctest_block)
+
+
+def must_run(node: nodes.Element) -> bool:
+    """Whether a block is Python or commands, by whatever name; one that names no language could be either."""
+    language = "pycon" if isinstance(node, nodes.doctest_block) else node.get("language", "default")
+    try:
+        return get_lexer_by_name(language).name.startswith(("Python", "Bash", "IPython"))
+    except ClassNotFound:
+        return True
+
+
+def page_of(node: nodes.Node) -> str:
+    """The file that a node was written in, by its path from the top."""
+    while not node.source:  # docutils gives none to a doctest block in a list.
+        node = node.parent
+    return Path(node.source).resolve().relative_to(ROOT).as_posix()
+
+
+def examples_within(entry: dict, first: int, end: int | None) -> list[dict]:
+    """The examples that begin on a block's first line or later, and before the next block."""
+    return [
+        block
+        for block in entry["blocks"].values()
+        if first <= block["line"] and (end is None or block["line"] < end) and block["kind"] in KINDS
+    ]
+
+
+def holds(entry: dict, block: dict) -> bool:
+    """Whether a block ran and passed, or says why it is not run.
+
+    A file that the page shows must also have been read, which the page's end finds out.
+    """
+    if block["kind"] in ("place_file", "include_file") and block["outcome"] == "passed":
+        return any(
+            end["kind"] == "end_page" and end["outcome"] == "passed" for end in entry["blocks"].values()
+        )
+    return block["outcome"] in ("passed", "skipped")
+
+
+def where(entry: dict) -> str:
+    """What a page ran on: "SQLite 3.40.1, Django 5.2.19"; without a database, the Python."""
+    databases = sorted(set(entry["databases"].values()))
+    return ", ".join(
+        [*databases, f"Django {entry['django']}"] if databases else [f"Python {entry['python']}"]
+    )
+
+
+def add_mark(node: nodes.Element, text: str, kind: str) -> None:
+    if isinstance(node.parent, nodes.container):  # A block with its caption.
+        node = node.parent
+    mark = nodes.paragraph("", text, classes=["livedocs", kind])
+    node.parent.insert(node.parent.index(node) + 1, mark)
+
+
+def warn(message: str, node: nodes.Element) -> None:
+    logger.warning(message, location=f"{page_of(node)}:{node.line}", type="livedocs")
+
+
+def list_pages(app: Sphinx, docname: str) -> list[nodes.Node]:
+    items = nodes.definition_list()
+    for page, entry in sorted(app.config.livedocs_record.items()):
+        blocks = [block for block in entry["blocks"].values() if block["kind"] in KINDS]
+        lines = nodes.bullet_list()
+        for block in sorted(blocks, key=lambda block: block["line"]):
+            text = f"line {block['line']}: {KINDS[block['kind']]}, {block['outcome']}"
+            text += f" ({block['reason']})" if "reason" in block else ""
+            lines += nodes.list_item("", nodes.paragraph("", text))
+        found = app.env.path2doc(ROOT / page)
+        name = nodes.literal(text=page)
+        if found in app.env.found_docs:
+            uri = app.builder.get_relative_uri(docname, found)
+            name = nodes.reference("", "", name, internal=True, refuri=uri)
+        summary = f"{len(blocks)} blocks on {where(entry)}, with Python {entry['python']}"
+        items += nodes.definition_list_item(
+            "", nodes.term("", "", name), nodes.definition("", nodes.paragraph("", summary), lines)
+        )
+    return [items]
+
+
+def setup(app: Sphinx) -> dict:
+    app.add_config_value("livedocs_record", {}, "html", dict)
+    app.add_node(verified_pages)
+    app.add_directive("verified-pages", VerifiedPages)
+    app.connect("config-inited", read_record)
+    app.connect("doctree-resolved", mark_and_audit)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,93 @@
+"""A checkout of its own for each test, to break pages in."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+MANAGE = """
+import os, sys
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
+from django.core.management import execute_from_command_line
+execute_from_command_line(sys.argv)
+"""
+SETTINGS = """
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "default.sqlite3"}}
+DATABASE_ROUTERS = ["shop.routers.Router"]
+INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth"]
+"""
+ROUTER = """
+NAME = "{name}"
+
+
+class Router:
+    def db_for_read(self, model, **hints):
+        return "default"
+"""
+
+
+class House:
+    """A checkout with livedocs, its configuration, and two projects whose modules have the same names."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        shutil.copytree(ROOT / "livedocs", folder / "livedocs", ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("conf.py", "conftest.py", "pyproject.toml"):
+            shutil.copy(ROOT / name, folder)
+        for name in ("docs", "slides"):
+            (folder / name / "_static").mkdir(parents=True)
+        for name in ("tea", "clocks"):
+            self.write(f"examples/{name}/manage.py", MANAGE)
+            self.write(f"examples/{name}/shop/settings.py", SETTINGS)
+            self.write(f"examples/{name}/shop/routers.py", ROUTER.format(name=name))
+
+    def write(self, path: str, text: str) -> None:
+        (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.folder / path).write_text(dedent(text).lstrip("\n"))
+
+    def page(self, text: str, path: str = "docs/page.rst") -> None:
+        self.write(path, text)
+
+    def run(self, *arguments: str, timeout: float = 30) -> tuple[dict[str, int], str]:
+        """Run pytest; return the numbers that it closes with ({"passed": 3}), and all that it printed."""
+        process = subprocess.run(
+            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rs", *(arguments or ["docs"])],
+            cwd=self.folder,
+            env=os.environ | {"LIVEDOCS_TIMEOUT": str(timeout)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        words = process.stdout.splitlines()[-1].strip("= ").partition(" in ")[0].replace(",", "").split()
+        return dict(zip(words[1::2], map(int, words[::2]), strict=True)), process.stdout + process.stderr
+
+    def build(self, builder: str = "html", source: str = "docs") -> tuple[int, str, str]:
+        """Build the site (or, as ``revealjs``, the deck) as ``make site`` does.
+
+        Returns the exit status, the warnings and the index page.
+        """
+        command = ["-m", "sphinx", "-c", ".", "-q", "-n", "-W", "--keep-going", "-b"]
+        process = subprocess.run(
+            [sys.executable, *command, builder, source, f"_build/{builder}"],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        index = self.folder / "_build" / builder / "index.html"
+        return process.returncode, process.stderr, index.read_text() if index.exists() else ""
+
+    def record(self) -> dict:
+        return json.loads((self.folder / "_build/verified.json").read_text())
+
+
+@pytest.fixture
+def house(tmp_path):
+    return House(tmp_path / "house")
