@@ -58,7 +58,8 @@ def serve(
     connection: Connection, page: str, folder: str, environment: dict[str, str], settings: str | None
 ) -> None:
     """In the process: evaluate the examples whose indexes arrive, until the page is done with it."""
-    from livedocs.pages import PARSERS, ROOT
+    from livedocs.pages import PARSERS
+    from livedocs.session import ROOT
 
     os.environ.clear()
     os.environ.update(environment)
@@ -76,9 +77,7 @@ def serve(
         try:
             ready = ready or set_up_django(settings)
             answer = (*evaluate(example), databases() if settings else {})
-        except (
-            BaseException
-        ) as error:  # SystemExit too: a block that ends the session is a block that failed.
+        except BaseException as error:  # SystemExit too: a block that ends the session is a block that failed.
             answer = "".join(traceback.format_exception(type(error), error, within(error, page))), False, {}
         connection.send(answer)
 

@@ -8,7 +8,8 @@ import django
 import pytest
 from sybil.integration.pytest import SybilItem
 
-from livedocs.pages import ROOT, Page, fingerprint
+from livedocs.pages import Page, fingerprint
+from livedocs.session import ROOT
 
 FILE = ROOT / "_build" / "verified.json"
 
@@ -36,10 +37,9 @@ def pytest_runtest_call(item):
     try:
         return (yield)
     finally:
-        ran = {"page": page.name, "fingerprint": page.fingerprint, "databases": page.databases}
-        item.user_properties.append(
-            ("livedocs", ran | {"block": block, "blocked": broken_before is not None})
-        )
+        databases = page.session.databases if page.session else {}
+        ran = {"page": page.name, "fingerprint": page.fingerprint, "databases": databases}
+        item.user_properties.append(("livedocs", ran | {"block": block, "blocked": broken_before is not None}))
 
 
 class Recorder:

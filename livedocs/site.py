@@ -11,7 +11,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 from livedocs import record
-from livedocs.pages import ROOT
+from livedocs.session import ROOT
 
 logger = logging.getLogger(__name__)
 
@@ -95,18 +95,14 @@ def holds(entry: dict, block: dict) -> bool:
     A file that the page shows must also have been read, which the page's end finds out.
     """
     if block["kind"] in ("place_file", "include_file") and block["outcome"] == "passed":
-        return any(
-            end["kind"] == "end_page" and end["outcome"] == "passed" for end in entry["blocks"].values()
-        )
+        return any(end["kind"] == "end_page" and end["outcome"] == "passed" for end in entry["blocks"].values())
     return block["outcome"] in ("passed", "skipped")
 
 
 def where(entry: dict) -> str:
     """What a page ran on: "SQLite 3.40.1, Django 5.2.19"; without a database, the Python."""
     databases = sorted(set(entry["databases"].values()))
-    return ", ".join(
-        [*databases, f"Django {entry['django']}"] if databases else [f"Python {entry['python']}"]
-    )
+    return ", ".join([*databases, f"Django {entry['django']}"] if databases else [f"Python {entry['python']}"])
 
 
 def add_mark(node: nodes.Element, text: str, kind: str) -> None:

@@ -18,9 +18,7 @@ def example(request, tmp_path):
 
 
 def test_its_suite(example):
-    process = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q"], cwd=example, capture_output=True, text=True
-    )
+    process = subprocess.run([sys.executable, "-m", "pytest", "-q"], cwd=example, capture_output=True, text=True)
     assert process.returncode == 0, process.stdout + process.stderr
     assert " passed" in process.stdout
 

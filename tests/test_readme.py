@@ -9,7 +9,7 @@ README = (ROOT / "README.rst").read_text()
 
 
 def test_the_map_names_each_file_and_folder_at_the_top():
-    named = set(re.findall(r"^``([^`]+)``", README, re.MULTILINE))
+    named = set(re.findall(r"^``([^`]+)``  ", README, re.MULTILINE))
     here = {path.name + "/" * path.is_dir() for path in ROOT.iterdir() if path.name[0] not in "._"}
     assert named == here - {"LICENSE"}
 

@@ -1,0 +1,142 @@
+"""A page's session: a folder with a fresh copy of the page's project, and the processes that run there."""
+
+import hashlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from livedocs.interpreter import TIMEOUT, Interpreter
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
+IGNORED = shutil.ignore_patterns("*.sqlite3*", "__pycache__", ".*_cache")
+FRAME = re.compile(r'File "([^"]+)", line (\d+)')
+
+
+class Broken(Exception):
+    """A block did not do its work, so that those after it have nothing to build on."""
+
+
+class Session:
+    def __init__(self, page: Path, project: str | None):
+        self.page, self.project = page, project
+        if project and not (EXAMPLES / project).is_dir():
+            known = ", ".join(sorted(path.name for path in EXAMPLES.iterdir()))
+            raise Broken(f":project: {project} is no folder of examples/, which has: {known}\n")
+        self.temporary = tempfile.TemporaryDirectory(prefix="livedocs-", ignore_cleanup_errors=True)
+        self.folder = Path(self.temporary.name).resolve() / (project or "page")
+        if project:
+            shutil.copytree(EXAMPLES / project, self.folder, ignore=IGNORED)
+        else:
+            self.folder.mkdir()
+        self.log = self.folder.with_name("loaded")
+        self.environment = {
+            # Of the environment of pytest, what is neither its own nor would configure another project.
+            **{name: value for name, value in os.environ.items() if not re.match("DJANGO_|PYTEST_", name)},
+            "COLUMNS": "80",
+            "LIVEDOCS_FOLDER": str(self.folder),
+            "LIVEDOCS_LOADED": str(self.log),
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+            # A file that is changed within a second would be taken for its .pyc.
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPATH": str(ROOT / "livedocs" / "traced"),
+        }
+        self.interpreter: Interpreter | None = None
+        # Each alias that an interpreter has connected to, and its database: {"default": "SQLite 3.40.1"}.
+        self.databases: dict[str, str] = {}
+        # By the path of each file put in place: the file that its text is from, and the line before its first.
+        self.placed: dict[Path, tuple[Path, int]] = {}
+        # The path and the hash of each file that some process has read.
+        self.loaded: set[tuple[Path, str]] = set()
+
+    def run_python(self, index: int) -> str:
+        """Run the page's example of that index; return how its output differs, "" if it does not."""
+        if self.interpreter is None:
+            self.interpreter = Interpreter(self.page, self.folder, self.environment)
+        wrong, usable, databases = self.interpreter.run(index)
+        self.databases |= databases
+        if not usable:
+            raise Broken(wrong)
+        return wrong
+
+    def run_command(self, command: str, status: int) -> tuple[int, str]:
+        """Run a command by ``sh``, after one that ended with that status; return its own, and what it printed."""
+        self.note_loaded()
+        process = subprocess.Popen(
+            ["sh", "-c", f"(exit {status})\n{command}"],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            printed, _ = process.communicate(timeout=TIMEOUT)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            printed, _ = process.communicate()
+            stopped = f"stopped: it was still running after {TIMEOUT:g} seconds"
+            raise Broken(f"$ {command}\n{printed}{stopped}\n") from None
+        return process.returncode, printed
+
+    def place(self, path: str, text: str, origin: Path, before: int) -> tuple[Path, str]:
+        """Put a file of that text in its place; if that changes what is there, the interpreter starts again.
+
+        Returns the file's path and hash, as in `loaded`.
+        """
+        target = (self.folder / path).resolve()
+        if not target.is_relative_to(self.folder):
+            raise Broken(f"{path} is outside the page's folder\n")
+        if not target.exists() or target.read_text() != text:
+            self.note_loaded()
+            self.close()
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text)
+        self.placed[target] = origin, before
+        return target, digest(target)
+
+    def note_loaded(self) -> None:
+        """Take over what the processes have logged, while the files are still as they were read."""
+        if self.log.exists():
+            read = {Path(line) for line in self.log.read_text().splitlines()}
+            self.loaded |= {(path, digest(path)) for path in read if path.is_file()}
+            self.log.write_text("")
+
+    def translate(self, text: str) -> str:
+        """Let a traceback out of this folder name the page's lines, and the project's files, instead."""
+
+        def translate_frame(match: re.Match) -> str:
+            path, line = Path(match[1]), int(match[2])
+            if not path.is_relative_to(self.folder):
+                return match[0]
+            project = EXAMPLES / (self.project or "")
+            origin, before = self.placed.get(path, (project / path.relative_to(self.folder), 0))
+            return f'File "{origin}", line {before + line}'
+
+        return FRAME.sub(translate_frame, text)
+
+    def close(self) -> None:
+        if self.interpreter:
+            self.interpreter.stop()
+            self.interpreter = None
+
+
+def digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def digest_project(project: str) -> str:
+    """A hash of the names and contents of a project's files."""
+    whole = hashlib.sha256()
+    for folder, folders, files in os.walk(EXAMPLES / project):
+        folders[:] = sorted(set(folders) - IGNORED(folder, folders))
+        for file in sorted(set(files) - IGNORED(folder, files)):
+            whole.update(f"{folder}/{file}:{digest(Path(folder, file))}".encode())
+    return whole.hexdigest()
