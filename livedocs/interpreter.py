@@ -1,4 +1,4 @@
-"""The Python process that a page's blocks run in: what ``python manage.py shell`` is to a reader."""
+"""The Python process that a page's blocks run in: to a reader, ``python manage.py shell``."""
 
 import doctest
 import multiprocessing
@@ -13,14 +13,13 @@ from sybil import Document, Example
 from sybil.evaluators.doctest import DocTestEvaluator
 from sybil.evaluators.python import PythonEvaluator
 
-TIMEOUT = float(
-    os.environ.get("LIVEDOCS_TIMEOUT", 60)
-)  # Seconds that one block, or one command of a console block, may take.
+#: How many seconds one block, or one command of a console block, may take.
+TIMEOUT = float(os.environ.get("LIVEDOCS_TIMEOUT", 60))
 SETTINGS = re.compile(r"""["']DJANGO_SETTINGS_MODULE["'],\s*["']([\w.]+)["']""")
 
 
 class Interpreter:
-    """A process of a page's own, in its folder, with Django set up when the folder has a ``manage.py``."""
+    """A process of a page's own, in its folder; with Django, where there is a ``manage.py``."""
 
     def __init__(self, page: Path, folder: Path, environment: dict[str, str]):
         context = multiprocessing.get_context("spawn")
@@ -35,8 +34,8 @@ class Interpreter:
     def run(self, index: int) -> tuple[str, bool, dict[str, str]]:
         """Run the page's example of that index.
 
-        Returns what went wrong ("" if nothing did), whether later blocks can still build on this one, and
-        each connected alias's database.
+        Returns what went wrong ("" if nothing did), whether later blocks can still build on this
+        one, and each connected alias's database.
         """
         try:
             self.connection.send(index)
@@ -46,7 +45,11 @@ class Interpreter:
             return self.connection.recv()
         except (EOFError, OSError):
             self.process.join()
-            return f"the page's interpreter died, with exit code {self.process.exitcode}\n", False, {}
+            return (
+                f"the page's interpreter died, with exit code {self.process.exitcode}\n",
+                False,
+                {},
+            )
 
     def stop(self) -> None:
         self.process.kill()
@@ -55,9 +58,13 @@ class Interpreter:
 
 
 def serve(
-    connection: Connection, page: str, folder: str, environment: dict[str, str], settings: str | None
+    connection: Connection,
+    page: str,
+    folder: str,
+    environment: dict[str, str],
+    settings: str | None,
 ) -> None:
-    """In the process: evaluate the examples whose indexes arrive, until the page is done with it."""
+    """In the process: evaluate the examples whose indexes arrive, until it is stopped."""
     from livedocs.pages import PARSERS
     from livedocs.session import ROOT
 
@@ -77,8 +84,14 @@ def serve(
         try:
             ready = ready or set_up_django(settings)
             answer = (*evaluate(example), databases() if settings else {})
-        except BaseException as error:  # SystemExit too: a block that ends the session is a block that failed.
-            answer = "".join(traceback.format_exception(type(error), error, within(error, page))), False, {}
+        except (
+            BaseException
+        ) as error:  # SystemExit too: a block that ends the session is a block that failed.
+            answer = (
+                "".join(traceback.format_exception(type(error), error, within(error, page))),
+                False,
+                {},
+            )
         connection.send(answer)
 
 
@@ -114,8 +127,12 @@ def databases() -> dict[str, str]:
     """Each alias that this process has connected to, with its database's name and version."""
     from django.db import connections
 
+    connected = [
+        database for database in connections.all(initialized_only=True) if database.connection
+    ]
     return {
-        database.alias: f"{database.display_name} {'.'.join(map(str, database.get_database_version()))}"
-        for database in connections.all(initialized_only=True)
-        if database.connection
+        database.alias: " ".join(
+            [database.display_name, ".".join(map(str, database.get_database_version()))]
+        )
+        for database in connected
     }

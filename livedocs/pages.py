@@ -32,7 +32,9 @@ class Page(Document):
         self.project = project_of(self.file, text)
         self.fingerprint = fingerprint(self.file)
         self.session: Session | None = None
-        self.shown: list[tuple[int, tuple[Path, str]]] = []  # The line, path and hash of each file shown.
+        self.shown: list[
+            tuple[int, tuple[Path, str]]
+        ] = []  # The line, path and hash of each file shown.
         self.reached = 0  # How many of the examples have been run.
         self.broken: int | None = None  # The line of the block that those after it can't build on.
 
@@ -74,7 +76,7 @@ class Page(Document):
 
 
 def project_of(page: Path, text: str) -> str | None:
-    """The project that a page names in its first line; a README in ``examples/`` needn't name its own."""
+    """The project that a page names in its first line, or whose README it is."""
     if page.parent.parent == EXAMPLES:
         return page.parent.name
     match = PROJECT.match(text)
@@ -82,7 +84,7 @@ def project_of(page: Path, text: str) -> str | None:
 
 
 def fingerprint(page: Path) -> str:
-    """A hash of the page and of its project: when either changes, the record of the page's run is stale."""
+    """A hash of the page and its project: when either changes, the record of a run is stale."""
     project = project_of(page, page.read_text())
     return f"{digest(page)} {digest_project(project) if project else ''}"
 
@@ -100,7 +102,7 @@ def run_python(example: Example) -> str:
 
 
 def run_console(example: Example) -> str:
-    """Run each ``$`` line; ``$ echo $?`` shows the exit status of the one before, which must else be 0."""
+    """Run each ``$`` line. Its exit status is to be 0, unless ``$ echo $?`` comes next."""
     wrong, status, checker = "", 0, OutputChecker()
     commands = COMMAND.findall(example.region.lexemes["source"])
     if not commands:
@@ -126,7 +128,7 @@ def place_file(example: Example) -> None:
 
 
 def include_file(example: Example) -> None:
-    """Put a project's file that the page includes, whole or in part, in its place, as the project has it."""
+    """Put back a file of the project that the page includes: all of it, whatever part is shown."""
     # Here, since a page's interpreter imports this module, and has no use for Sphinx.
     from sphinx.directives.code import LiteralIncludeReader
 
@@ -146,14 +148,18 @@ def include_file(example: Example) -> None:
 
 
 def end_page(example: Example) -> str:
-    """Stop the page's interpreter, and see that some process of the page has read each file that it shows."""
+    """Stop the interpreter, and see that some process has read each file that the page shows."""
     page, session = example.document, example.document.session
     session.note_loaded()
     session.close()
+    unread = [
+        (line, file[0].relative_to(session.folder))
+        for line, file in page.shown
+        if file not in session.loaded
+    ]
     return "".join(
-        f"line {line} shows {path.relative_to(session.folder)}, which no process of the page has read since\n"
-        for line, (path, content) in page.shown
-        if (path, content) not in session.loaded
+        f"line {line} shows {path}, which no process of the page has read since\n"
+        for line, path in unread
     )
 
 

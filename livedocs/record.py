@@ -1,4 +1,4 @@
-"""The record, ``_build/verified.json``: which blocks of each page ran, on what. A pytest plugin writes it."""
+"""The record of what ran, ``_build/verified.json``, and the pytest plugin that writes it."""
 
 import json
 import platform
@@ -15,7 +15,7 @@ FILE = ROOT / "_build" / "verified.json"
 
 
 def read() -> dict[str, dict]:
-    """Each page's entry, by its path from the top, for the pages that are as they were when they ran."""
+    """The entries of those pages that are still as they were when they ran, by their paths."""
     entries = json.loads(FILE.read_text()) if FILE.exists() else {}
     return {name: entry for name, entry in entries.items() if is_current(ROOT / name, entry)}
 
@@ -26,20 +26,26 @@ def is_current(page: Path, entry: dict) -> bool:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
-    """Let a block's report, which pytest brings from whichever worker ran it, say which block it is of."""
+    """Let the report of a block, which may come from a worker, say which block it is of."""
     page = item.example.document if isinstance(item, SybilItem) else None
     if not isinstance(page, Page):
         return (yield)
     region, line = item.example.region, item.example.line
     kind = getattr(region.evaluator, "__name__", "skip")
-    block = {"kind": kind, "line": line, "end": line + page.text.count("\n", region.start, region.end)}
+    block = {
+        "kind": kind,
+        "line": line,
+        "end": line + page.text.count("\n", region.start, region.end),
+    }
     broken_before = page.broken
     try:
         return (yield)
     finally:
         databases = page.session.databases if page.session else {}
         ran = {"page": page.name, "fingerprint": page.fingerprint, "databases": databases}
-        item.user_properties.append(("livedocs", ran | {"block": block, "blocked": broken_before is not None}))
+        item.user_properties.append(
+            ("livedocs", ran | {"block": block, "blocked": broken_before is not None})
+        )
 
 
 class Recorder:
@@ -54,9 +60,19 @@ class Recorder:
                 self.note(report, **ran)
 
     def note(
-        self, report, page: str, fingerprint: str, databases: dict[str, str], block: dict, blocked: bool
+        self,
+        report,
+        page: str,
+        fingerprint: str,
+        databases: dict[str, str],
+        block: dict,
+        blocked: bool,
     ) -> None:
-        on = {"fingerprint": fingerprint, "python": platform.python_version(), "django": django.__version__}
+        on = {
+            "fingerprint": fingerprint,
+            "python": platform.python_version(),
+            "django": django.__version__,
+        }
         entry = self.entries.setdefault(page, {})
         if not entry.items() >= on.items():
             self.entries[page] = entry = on | {"databases": {}, "blocks": {}}

@@ -1,4 +1,4 @@
-"""A page's session: a folder with a fresh copy of the page's project, and the processes that run there."""
+"""A page's session: a folder with a fresh copy of its project, and the processes that run there."""
 
 import hashlib
 import os
@@ -36,8 +36,12 @@ class Session:
             self.folder.mkdir()
         self.log = self.folder.with_name("loaded")
         self.environment = {
-            # Of the environment of pytest, what is neither its own nor would configure another project.
-            **{name: value for name, value in os.environ.items() if not re.match("DJANGO_|PYTEST_", name)},
+            # The environment of pytest, without what is pytest's own or configures Django.
+            **{
+                name: value
+                for name, value in os.environ.items()
+                if not re.match("DJANGO_|PYTEST_", name)
+            },
             "COLUMNS": "80",
             "LIVEDOCS_FOLDER": str(self.folder),
             "LIVEDOCS_LOADED": str(self.log),
@@ -47,15 +51,15 @@ class Session:
             "PYTHONPATH": str(ROOT / "livedocs" / "traced"),
         }
         self.interpreter: Interpreter | None = None
-        # Each alias that an interpreter has connected to, and its database: {"default": "SQLite 3.40.1"}.
+        # The database of each alias that was connected to: {"default": "SQLite 3.40.1"}.
         self.databases: dict[str, str] = {}
-        # By the path of each file put in place: the file that its text is from, and the line before its first.
+        # For each file put in place: the file that its text is from, and the line before its first.
         self.placed: dict[Path, tuple[Path, int]] = {}
         # The path and the hash of each file that some process has read.
         self.loaded: set[tuple[Path, str]] = set()
 
     def run_python(self, index: int) -> str:
-        """Run the page's example of that index; return how its output differs, "" if it does not."""
+        """Run the page's example of that index; return how its output differs, if it does."""
         if self.interpreter is None:
             self.interpreter = Interpreter(self.page, self.folder, self.environment)
         wrong, usable, databases = self.interpreter.run(index)
@@ -65,7 +69,10 @@ class Session:
         return wrong
 
     def run_command(self, command: str, status: int) -> tuple[int, str]:
-        """Run a command by ``sh``, after one that ended with that status; return its own, and what it printed."""
+        """Run a command by ``sh``, after one that ended with that status.
+
+        Returns its own exit status, and what it printed.
+        """
         self.note_loaded()
         process = subprocess.Popen(
             ["sh", "-c", f"(exit {status})\n{command}"],
@@ -87,7 +94,7 @@ class Session:
         return process.returncode, printed
 
     def place(self, path: str, text: str, origin: Path, before: int) -> tuple[Path, str]:
-        """Put a file of that text in its place; if that changes what is there, the interpreter starts again.
+        """Put a file of that text in its place, and stop the interpreter if that is a change.
 
         Returns the file's path and hash, as in `loaded`.
         """
@@ -110,7 +117,7 @@ class Session:
             self.log.write_text("")
 
     def translate(self, text: str) -> str:
-        """Let a traceback out of this folder name the page's lines, and the project's files, instead."""
+        """Let tracebacks name the page's lines and the project's files, not the folder's."""
 
         def translate_frame(match: re.Match) -> str:
             path, line = Path(match[1]), int(match[2])

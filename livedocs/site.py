@@ -1,4 +1,4 @@
-"""The Sphinx extension: it marks each rendered block that a run proved, and warns of each that none did."""
+"""The Sphinx extension: marks each rendered block that a run proved, and warns of the others."""
 
 from itertools import groupby
 from pathlib import Path
@@ -35,7 +35,7 @@ class VerifiedPages(SphinxDirective):
 
 
 def read_record(app: Sphinx, config) -> None:
-    """Keep the record as a setting that Sphinx watches: when it changes, every page is written again."""
+    """Keep the record as a setting, so that Sphinx writes every page again when it changes."""
     config.livedocs_record = record.read()
 
 
@@ -43,21 +43,31 @@ def mark_and_audit(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     for place in list(doctree.findall(verified_pages)):
         place.replace_self(list_pages(app, docname))
     blocks = [node for node in doctree.findall(is_block) if must_run(node)]
-    for page, of_page in groupby(sorted(blocks, key=lambda node: (page_of(node), node.line)), page_of):
+    for page, of_page in groupby(
+        sorted(blocks, key=lambda node: (page_of(node), node.line)), page_of
+    ):
         entry = app.config.livedocs_record.get(page)
         of_page = list(of_page)
         if entry is None:
-            warn(f"{page}: it was not run as it now stands, so that none of its blocks is proven", of_page[0])
+            warn(
+                f"{page}: it was not run as it now stands, so that none of its blocks is proven",
+                of_page[0],
+            )
             continue
         for node, after in zip(of_page, [*of_page[1:], None], strict=True):
             examples = examples_within(entry, node.line, after.line if after else None)
             reasons = {example.get("reason") for example in examples}
             if not examples or any(not holds(entry, example) for example in examples):
-                warn("no passing example covers this block: run its page, by make site or pytest", node)
+                warn(
+                    "no passing example covers this block: run its page, by make site or pytest",
+                    node,
+                )
             elif reasons == {None}:
                 add_mark(node, f"Run on {where(entry)}", "livedocs-run")
             else:
-                add_mark(node, f"Not run: {', '.join(sorted(reasons - {None}))}", "livedocs-skipped")
+                add_mark(
+                    node, f"Not run: {', '.join(sorted(reasons - {None}))}", "livedocs-skipped"
+                )
 
 
 def is_block(node: nodes.Node) -> bool:
@@ -65,7 +75,7 @@ def is_block(node: nodes.Node) -> bool:
 
 
 def must_run(node: nodes.Element) -> bool:
-    """Whether a block is Python or commands, by whatever name; one that names no language could be either."""
+    """Whether a block is Python or commands, by any name; one without a name could be either."""
     language = "pycon" if isinstance(node, nodes.doctest_block) else node.get("language", "default")
     try:
         return get_lexer_by_name(language).name.startswith(("Python", "Bash", "IPython"))
@@ -85,7 +95,9 @@ def examples_within(entry: dict, first: int, end: int | None) -> list[dict]:
     return [
         block
         for block in entry["blocks"].values()
-        if first <= block["line"] and (end is None or block["line"] < end) and block["kind"] in KINDS
+        if first <= block["line"]
+        and (end is None or block["line"] < end)
+        and block["kind"] in KINDS
     ]
 
 
@@ -95,14 +107,19 @@ def holds(entry: dict, block: dict) -> bool:
     A file that the page shows must also have been read, which the page's end finds out.
     """
     if block["kind"] in ("place_file", "include_file") and block["outcome"] == "passed":
-        return any(end["kind"] == "end_page" and end["outcome"] == "passed" for end in entry["blocks"].values())
+        return any(
+            end["kind"] == "end_page" and end["outcome"] == "passed"
+            for end in entry["blocks"].values()
+        )
     return block["outcome"] in ("passed", "skipped")
 
 
 def where(entry: dict) -> str:
     """What a page ran on: "SQLite 3.40.1, Django 5.2.19"; without a database, the Python."""
     databases = sorted(set(entry["databases"].values()))
-    return ", ".join([*databases, f"Django {entry['django']}"] if databases else [f"Python {entry['python']}"])
+    return ", ".join(
+        [*databases, f"Django {entry['django']}"] if databases else [f"Python {entry['python']}"]
+    )
 
 
 def add_mark(node: nodes.Element, text: str, kind: str) -> None:

@@ -34,11 +34,13 @@ class Router:
 
 
 class House:
-    """A checkout with livedocs, its configuration, and two projects whose modules have the same names."""
+    """A checkout with livedocs, and two projects whose modules have the same names."""
 
     def __init__(self, folder: Path):
         self.folder = folder
-        shutil.copytree(ROOT / "livedocs", folder / "livedocs", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            ROOT / "livedocs", folder / "livedocs", ignore=shutil.ignore_patterns("__pycache__")
+        )
         for name in ("conf.py", "conftest.py", "pyproject.toml"):
             shutil.copy(ROOT / name, folder)
         for name in ("docs", "slides"):
@@ -56,17 +58,33 @@ class House:
         self.write(path, text)
 
     def run(self, *arguments: str, timeout: float = 30) -> tuple[dict[str, int], str]:
-        """Run pytest; return the numbers that it closes with ({"passed": 3}), and all that it printed."""
+        """Run pytest; return what it counted (``{"passed": 3}``), and all that it printed."""
         process = subprocess.run(
-            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rs", *(arguments or ["docs"])],
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-p",
+                "no:cacheprovider",
+                "-rs",
+                *(arguments or ["docs"]),
+            ],
             cwd=self.folder,
             env=os.environ | {"LIVEDOCS_TIMEOUT": str(timeout)},
             capture_output=True,
             text=True,
             timeout=120,
         )
-        words = process.stdout.splitlines()[-1].strip("= ").partition(" in ")[0].replace(",", "").split()
-        return dict(zip(words[1::2], map(int, words[::2]), strict=True)), process.stdout + process.stderr
+        words = (
+            process.stdout.splitlines()[-1]
+            .strip("= ")
+            .partition(" in ")[0]
+            .replace(",", "")
+            .split()
+        )
+        return dict(
+            zip(words[1::2], map(int, words[::2]), strict=True)
+        ), process.stdout + process.stderr
 
     def build(self, builder: str = "html", source: str = "docs") -> tuple[int, str, str]:
         """Build the site (or, as ``revealjs``, the deck) as ``make site`` does.

@@ -18,12 +18,16 @@ def example(request, tmp_path):
 
 
 def test_its_suite(example):
-    process = subprocess.run([sys.executable, "-m", "pytest", "-q"], cwd=example, capture_output=True, text=True)
+    process = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q"], cwd=example, capture_output=True, text=True
+    )
     assert process.returncode == 0, process.stdout + process.stderr
     assert " passed" in process.stdout
 
 
 def test_no_migration_is_missing(example):
     command = ["manage.py", "makemigrations", "--check", "--dry-run"]
-    process = subprocess.run([sys.executable, *command], cwd=example, capture_output=True, text=True)
+    process = subprocess.run(
+        [sys.executable, *command], cwd=example, capture_output=True, text=True
+    )
     assert process.returncode == 0, process.stdout + process.stderr

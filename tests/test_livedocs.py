@@ -52,7 +52,9 @@ def test_a_good_page(house):
     assert house.run()[0] == {"passed": 8}
     (entry,) = house.record().values()
     assert entry["databases"]["default"].startswith("SQLite 3.")
-    blocks = {(block["kind"], block["line"], block["outcome"]) for block in entry["blocks"].values()}
+    blocks = {
+        (block["kind"], block["line"], block["outcome"]) for block in entry["blocks"].values()
+    }
     assert ("place_file", 6, "passed") in blocks
     assert ("run_console", 17, "passed") in blocks
 
@@ -77,7 +79,7 @@ def test_without_a_project_there_is_no_django(house):
     assert house.run()[0] == {"passed": 3}
 
 
-# What is wrong with a page, or its project; how many of its blocks pass, fail and are skipped; what is said.
+# The page; how many of its blocks pass, fail and are skipped; what is said.
 FAULTS = {
     "a wrong expected output, which nothing builds on": (
         ">>> 1 + 1\n3\n\n>>> 2\n2\n",
@@ -94,10 +96,14 @@ FAULTS = {
         ],
     ),
     "an exception in a file that the page shows": (
-        ".. code-block:: python\n   :caption: shop/late.py\n\n   def late():\n       return 1 / 0\n\n"
+        ".. code-block:: python\n   :caption: shop/late.py\n\n"
+        "   def late():\n       return 1 / 0\n\n"
         ".. code-block:: python\n\n   import shop.late\n\n   shop.late.late()\n",
         {"passed": 1, "failed": 1, "skipped": 1},
-        ['docs/page.rst", line 7, in late\n    return 1 / 0', 'docs/page.rst", line 13, in <module>'],
+        [
+            'docs/page.rst", line 7, in late\n    return 1 / 0',
+            'docs/page.rst", line 13, in <module>',
+        ],
     ),
     "an exception in the project, from a command": (
         ".. code-block:: console\n\n   $ python -c 'import shop.settings, shop.nothing'\n",
@@ -110,7 +116,8 @@ FAULTS = {
         ["shop/router.py", "page.rst:3: SybilFailure"],
     ),
     "a router renamed in the project": (
-        ".. literalinclude:: ../examples/tea/shop/routers.py\n   :pyobject: TeaRouter\n\n>>> 1\n1\n",
+        ".. literalinclude:: ../examples/tea/shop/routers.py\n   :pyobject: TeaRouter\n\n"
+        ">>> 1\n1\n",
         {"failed": 1, "skipped": 2},
         ["Object named 'TeaRouter' not found", "page.rst:3: SybilFailure"],
     ),
@@ -166,7 +173,8 @@ FAULTS = {
         ["the page's interpreter died, with exit code 9", "docs/page.rst, line 5 failed"],
     ),
     "settings that can't be imported": (
-        ".. code-block:: python\n   :caption: shop/settings.py\n\n   DATABASES = {}\n   1 / 0\n\n>>> 1\n1\n",
+        ".. code-block:: python\n   :caption: shop/settings.py\n\n   DATABASES = {}\n   1 / 0\n\n"
+        ">>> 1\n1\n",
         {"passed": 1, "failed": 1, "skipped": 1},
         ['docs/page.rst", line 7, in <module>\n', "ZeroDivisionError", "page.rst:9: SybilFailure"],
     ),
@@ -192,7 +200,10 @@ def test_an_unknown_project(house):
 
 @pytest.mark.parametrize(
     "block",
-    [">>> import time; time.sleep(60)\n", ".. code-block:: console\n\n   $ echo tea; sleep 60 | cat\n"],
+    [
+        ">>> import time; time.sleep(60)\n",
+        ".. code-block:: console\n\n   $ echo tea; sleep 60 | cat\n",
+    ],
 )
 def test_what_hangs_is_stopped(house, block):
     house.page(block)

@@ -1,4 +1,4 @@
-"""The audit: what the site shows is what a run has proved, or the build fails and says which block is not."""
+"""The audit: what the site shows has been proved by a run, or the build fails and says where."""
 
 import pytest
 
@@ -80,7 +80,9 @@ def test_a_skip_gives_the_reader_its_reason(index):
     assert "Not run: it needs a server" in html
 
 
-@pytest.mark.parametrize("changed", ["docs/index.rst", "examples/tea/shop/routers.py", "examples/tea/shop/new.py"])
+@pytest.mark.parametrize(
+    "changed", ["docs/index.rst", "examples/tea/shop/routers.py", "examples/tea/shop/new.py"]
+)
 def test_a_stale_record_marks_nothing(house, index, changed):
     index(">>> 1\n1\n")
     file = house.folder / changed

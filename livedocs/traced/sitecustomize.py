@@ -1,4 +1,4 @@
-"""Python imports this by itself as it starts: it notes each file of a page's folder that a process reads."""
+"""Python imports this as it starts: it notes what the process reads of a page's folder."""
 
 import os
 import sys
@@ -8,7 +8,11 @@ LOG = os.open(os.environ["LIVEDOCS_LOADED"], os.O_WRONLY | os.O_APPEND | os.O_CR
 
 
 def note(event: str, arguments: tuple) -> None:
-    if event != "open" or not isinstance(arguments[0], str) or arguments[1] not in ("r", "rb", "rt"):
+    if (
+        event != "open"
+        or not isinstance(arguments[0], str)
+        or arguments[1] not in ("r", "rb", "rt")
+    ):
         return
     path = os.path.abspath(arguments[0])
     if path.startswith(FOLDER):

@@ -1,0 +1,54 @@
+"""What the commands say of a database that they can't use: one line, and exit status 1."""
+
+import pytest
+from django.core.management import CommandError
+
+from products.models import Product
+from reviews.models import Review
+from shop.errors import database_errors_in_one_line
+
+both_commands = pytest.mark.parametrize("command", ["populate", "check_references"])
+
+
+def in_one_line(process):
+    assert (process.returncode, process.stdout) == (1, "")
+    (line,) = process.stderr.splitlines()
+    return line
+
+
+@both_commands
+def test_a_database_that_is_not_migrated(manage, command):
+    line = in_one_line(manage(command))
+    assert line.startswith('CommandError: Database "default" has no table ')
+    assert line.endswith("Run: python manage.py migrate")
+    assert manage("migrate").returncode == 0
+
+    line = in_one_line(manage(command))
+    assert line.startswith('CommandError: Database "reviews" has no table reviews_review. Run: ')
+    # The command that it names is the cure.
+    assert manage(*line.partition("manage.py ")[2].split()).returncode == 0
+    assert manage(command).returncode == 0
+
+
+@both_commands
+def test_a_database_that_cannot_be_opened(manage, command):
+    assert manage("migrate").returncode == 0
+    file = manage.folder / "reviews.sqlite3"
+    file.mkdir()
+    line = in_one_line(manage(command))
+    assert line == f'CommandError: Database "reviews" ({file}): unable to open database file'
+
+
+def test_a_number_that_is_wrong_has_exit_status_1_too(manage):
+    line = in_one_line(manage("populate", "--reviews", "ten"))
+    assert line.startswith("CommandError: --reviews must be a whole number")
+
+
+@pytest.mark.django_db(databases=["default", "reviews"])
+def test_a_failure_on_the_way_names_the_database_that_failed(product):
+    with (
+        pytest.raises(CommandError, match='^Database "reviews" .*rating_1_to_5'),
+        database_errors_in_one_line(Review, Product),
+    ):
+        assert Product.objects.exists()
+        Review.objects.create(product_id=product.pk, author_id=1, rating=9, text="")

@@ -1,0 +1,133 @@
+"""The router, and the traps that it avoids.
+
+The tests that take ``router`` run on the project's router, and on the naive one, which they have to
+catch: ``strict`` makes a test fail that lets it pass.
+"""
+
+import sqlite3
+from contextlib import closing
+
+import pytest
+from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
+from django.db import connections
+from django.db.migrations import RunPython
+from django.db.migrations.state import ProjectState
+from django.db.utils import ConnectionRouter
+
+from products.models import Product
+from reviews.models import Review
+from shop.routers import FunctionalRouter
+
+
+class NaiveRouter:
+    """Answers for its own app, and leaves the rest to Django."""
+
+    def db_for_read(self, model, **hints):
+        return "reviews" if model._meta.app_label == "reviews" else None
+
+    db_for_write = db_for_read
+
+    def allow_migrate(self, db, app_label, **hints):
+        return db == "reviews" if app_label == "reviews" else None
+
+
+@pytest.fixture(
+    params=[
+        FunctionalRouter,
+        pytest.param(NaiveRouter, marks=pytest.mark.xfail(strict=True, raises=AssertionError)),
+    ]
+)
+def router(request):
+    return ConnectionRouter([request.param()])
+
+
+@pytest.fixture
+def shop_router():
+    return ConnectionRouter([FunctionalRouter()])
+
+
+@pytest.mark.parametrize(
+    ("model", "alias"),
+    [(Product, "default"), (User, "default"), (Session, "default"), (Review, "reviews")],
+)
+def test_a_model_is_read_and_written_in_the_database_of_its_app(shop_router, model, alias):
+    assert shop_router.db_for_read(model) == alias
+    assert shop_router.db_for_write(model) == alias
+    assert shop_router.allow_migrate_model(alias, model)
+    (other,) = {"default", "reviews"} - {alias}
+    assert not shop_router.allow_migrate_model(other, model)
+
+
+def test_the_instance_at_hand_does_not_draw_other_models_to_its_database(router):
+    """Else ``review.product`` would be looked up where the review came from."""
+    review = Review()
+    review._state.db = "reviews"
+    assert router.db_for_read(Product, instance=review) == "default"
+    assert router.db_for_write(Product, instance=review) == "default"
+
+
+def test_an_instance_read_elsewhere_is_written_to_the_database_of_its_app(router):
+    """Read from a backup, say, that a third alias names: the model alone decides."""
+    product = Product()
+    product._state.db = "backup"
+    assert router.db_for_write(Product, instance=product) == "default"
+
+
+def test_a_relation_within_a_database_is_allowed_wherever_the_objects_came_from(router):
+    """Django itself would compare where the two objects were read."""
+    product, user = Product(), User()
+    product._state.db = "default"
+    user._state.db = "backup"
+    assert router.allow_relation(product, user) is True
+
+
+def test_a_relation_across_databases_is_not_allowed_even_between_new_objects(router):
+    """Django itself would allow it: not saved yet, both are in the same place, None."""
+    assert router.allow_relation(Product(), Review()) is False
+
+
+@pytest.mark.parametrize("app", ["products", "auth", "sessions", "contenttypes", "next_year"])
+def test_no_other_app_comes_into_the_reviews_database(router, app):
+    """A router that says only where its own app belongs lets all the others in."""
+    assert router.allow_migrate("reviews", app) is False
+    assert router.allow_migrate("default", app) is True
+
+
+def test_run_python_runs_in_the_database_of_its_app_alone(router, monkeypatch):
+    """A router is asked about it without a model; a naive one lets that of products run twice."""
+    monkeypatch.setattr("django.db.migrations.operations.special.router", router)
+    ran = []
+    for app in ("products", "reviews"):
+        for connection in connections.all():
+            operation = RunPython(lambda *_, pair=(app, connection.alias): ran.append(pair))
+            operation.database_forwards(app, connection.schema_editor(), ProjectState(), None)
+    assert ran == [("products", "default"), ("reviews", "reviews")]
+
+
+def contents(file):
+    """Return the names of an SQLite file's tables, and of the apps that it has migrations of."""
+    with closing(sqlite3.connect(file)) as connection:
+        tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        apps = connection.execute("SELECT app FROM django_migrations")
+        return {name for (name,) in tables} - {"sqlite_sequence"}, {name for (name,) in apps}
+
+
+def test_migrating_the_reviews_database(manage):
+    """Naming the app keeps the record of migrations true; the router keeps the tables out."""
+    file = manage.folder / "reviews.sqlite3"
+    assert manage("migrate", "--database=reviews", "reviews").returncode == 0
+    assert contents(file) == ({"django_migrations", "reviews_review"}, {"reviews"})
+
+    assert manage("migrate", "--database=reviews").returncode == 0
+    tables, apps = contents(file)
+    assert tables == {"django_migrations", "reviews_review"}
+    assert "auth" in apps  # noted as migrated, without a table: why the app is to be named
+
+
+def test_migrating_the_default_database(manage):
+    assert manage("migrate").returncode == 0
+    tables, apps = contents(manage.folder / "default.sqlite3")
+    assert {"products_product", "auth_user", "django_session", "django_content_type"} <= tables
+    assert "reviews_review" not in tables
+    assert not (manage.folder / "reviews.sqlite3").exists()
