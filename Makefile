@@ -13,7 +13,7 @@ help: ## list these targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## / ## /' | awk -F ' ## ' '{ printf "make %-8s %s\n", $$1, $$2 }'
 
 site: $(READY) ## run every page, then build the site and the deck: a block that did not run fails it
-	$(BIN)/python -m pytest -q -n 2 docs slides
+	$(BIN)/python -m pytest -q -n 2 README.rst docs slides
 	$(BUILD) -n -W --keep-going -b html -d _build/doctrees/site docs $(SITE)
 	$(BUILD) -n -W --keep-going -b revealjs -d _build/doctrees/slides slides $(SITE)/slides
 	@echo "Open $(SITE)/index.html for the site, $(SITE)/slides/index.html for the deck."
