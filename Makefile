@@ -18,11 +18,12 @@ site: $(READY) ## run every page, then build the site and the deck: a block that
 	$(BUILD) -n -W --keep-going -b revealjs -d _build/doctrees/slides slides $(SITE)/slides
 	@echo "Open $(SITE)/index.html for the site, $(SITE)/slides/index.html for the deck."
 
-test: $(READY) ## everything that proves the project
+test: site ## everything that proves the project, the site among it
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/sphinx-lint --ignore=.venv --ignore=_build --enable=all --disable=line-too-long,default-role .
-	$(BIN)/python -m pytest -q -n 2
+	$(BIN)/codespell
+	$(BIN)/python -m pytest -q -n 2 -rs examples tests
 
 html: $(READY) ## the site, as a writer wants it: quickly, its pages not run
 	$(BUILD) -n -b html -d _build/doctrees/site docs $(SITE)

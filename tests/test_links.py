@@ -1,0 +1,50 @@
+"""Each link within the built site and the deck leads somewhere, to the anchor too."""
+
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urlsplit
+
+import pytest
+
+SITE = Path(__file__).parents[1] / "_build" / "site"
+PAGES = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html"))
+
+
+class Reader(HTMLParser):
+    """Collects a page's anchors, and what it refers to."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.anchors, self.references = {""}, set()
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.anchors |= {attributes[name] for name in ("id", "name") if name in attributes}
+        self.references |= {attributes[name] for name in ("href", "src") if attributes.get(name)}
+
+
+@cache
+def read(path: Path) -> Reader:
+    return Reader(path)
+
+
+def test_there_is_a_site():
+    assert "index.html" in PAGES and "slides/index.html" in PAGES, "make site builds it"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links(page):
+    wrong = []
+    for reference in read(SITE / page).references:
+        address, anchor = urldefrag(reference)
+        if urlsplit(address).scheme:
+            continue
+        path = unquote(urlsplit(address).path)
+        target = (SITE / page).parent / path if path else SITE / page
+        if not target.is_file():
+            wrong.append(reference)
+        elif anchor and target.suffix == ".html" and unquote(anchor) not in read(target).anchors:
+            wrong.append(reference)
+    assert not wrong
