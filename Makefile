@@ -7,12 +7,13 @@ READY := $(VENV)/ready
 BUILD := $(BIN)/python -m sphinx -c . -q
 SITE := _build/site
 
-.PHONY: help site test html slides serve format lock clean
+.PHONY: help site test pdf html slides serve format lock clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## / ## /' | awk -F ' ## ' '{ printf "make %-8s %s\n", $$1, $$2 }'
 
 site: $(READY) ## run every page, then build the site and the deck: a block that did not run fails it
+	rm -f $(SITE)/slides/*.pdf
 	$(BIN)/python -m pytest -q -n 2 README.rst docs slides
 	$(BUILD) -n -W --keep-going -b html -d _build/doctrees/site docs $(SITE)
 	$(BUILD) -n -W --keep-going -b revealjs -d _build/doctrees/slides slides $(SITE)/slides
@@ -24,6 +25,10 @@ test: site ## everything that proves the project, the site among it
 	$(BIN)/sphinx-lint --ignore=.venv --ignore=_build --enable=all --disable=line-too-long,default-role .
 	$(BIN)/codespell
 	$(BIN)/python -m pytest -q -n 2 -rs examples tests
+
+pdf: site ## the deck on paper, a page a slide, and a handout with the notes; the site then links them
+	$(BIN)/python slides/to_pdf.py $(SITE)/slides
+	$(BUILD) -t pdf -n -W --keep-going -b html -d _build/doctrees/site docs $(SITE)
 
 html: $(READY) ## the site, as a writer wants it: quickly, its pages not run
 	$(BUILD) -n -b html -d _build/doctrees/site docs $(SITE)

@@ -3,6 +3,7 @@
 import sys
 import tomllib
 from pathlib import Path
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).parent
 sys.path.insert(0, str(ROOT))
@@ -14,21 +15,48 @@ version = release = metadata["version"]
 author = "the authors of Multi-database Patterns in Django"
 project_copyright = f"2026, {author}"
 
-extensions = ["livedocs.site", "sphinx_copybutton", "sphinx_revealjs"]
+extensions = [
+    "livedocs.site",
+    "livedocs.topology",
+    "sphinx_copybutton",
+    "sphinx_revealjs",
+    "theme",
+    "slides.deck",
+]
 nitpicky = True
 
-html_theme = "sphinx_rtd_theme"
+html_theme = "theme"
 html_title = project
-html_show_sphinx = False
+html_baseurl = "https://multi-database-patterns.readthedocs.io/en/latest/"
+html_context = {"repository": metadata["urls"]["Repository"]}
+html_js_files = ["site.js"]
 html_copy_source = False
-html_static_path = ["docs/_static"]
-html_css_files = ["site.css"]
+html_use_index = False  # The glossary is the index.
+html_show_search_summary = False  # Each result would fetch its whole page; theme/ says what it is.
+notfound_urls_prefix = urlsplit(html_baseurl).path
 
 # Commands and statements are copied, their prompts and output are not.
-copybutton_prompt_text = r">>> |\.\.\. |\$ |> "
+copybutton_prompt_text = r">>> |\.\.\.(?: |$)|\$ |> "
 copybutton_prompt_is_regexp = True
 
-revealjs_html_theme = "revealjs-simple"
-revealjs_style_theme = "white"
-revealjs_static_path = ["slides/_static"]
-revealjs_css_files = ["slides.css"]
+revealjs_html_theme = "deck"
+revealjs_static_path = ["theme/static/favicon.svg"]
+revealjs_script_plugins = [
+    {"name": "RevealHighlight", "src": "revealjs/plugin/highlight/highlight.js"},
+    {"name": "RevealNotes", "src": "revealjs/plugin/notes/notes.js"},
+]
+revealjs_script_conf = {
+    "width": 1280,
+    "height": 720,
+    "margin": 0,
+    "center": False,
+    "hash": True,
+    "slideNumber": "c/t",
+    "controlsTutorial": False,
+    "transition": "none",
+    "backgroundTransition": "none",
+    # Seconds a slide, for the pace that the speaker view shows; a slide may say its own.
+    "defaultTiming": 60,
+    # One page a slide, with all that its steps show.
+    "pdfSeparateFragments": False,
+}

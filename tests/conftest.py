@@ -14,6 +14,8 @@ from threading import Thread
 import pytest
 from playwright.sync_api import sync_playwright
 
+from slides.to_pdf import find_chromium
+
 ROOT = Path(__file__).parents[1]
 
 MANAGE = """
@@ -26,6 +28,11 @@ SETTINGS = """
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "default.sqlite3"}}
 DATABASE_ROUTERS = ["shop.routers.Router"]
 INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth"]
+"""
+CONF = """
+import os, sys
+sys.path.insert(0, os.path.dirname(__file__))
+extensions = ["livedocs.site", "livedocs.topology", "sphinx_revealjs"]
 """
 ROUTER = """
 NAME = "{name}"
@@ -45,8 +52,9 @@ class House:
         shutil.copytree(
             ROOT / "livedocs", folder / "livedocs", ignore=shutil.ignore_patterns("__pycache__")
         )
-        for name in ("conf.py", "conftest.py", "pyproject.toml"):
+        for name in ("conftest.py", "pyproject.toml"):
             shutil.copy(ROOT / name, folder)
+        self.write("conf.py", CONF)
         for name in ("docs", "slides"):
             (folder / name / "_static").mkdir(parents=True)
         for name in ("tea", "clocks"):
@@ -135,8 +143,7 @@ def site():
 @pytest.fixture(scope="session")
 def browser():
     """Chromium, as Playwright drives it. Without one the test is skipped."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    executable = next(filter(None, map(shutil.which, names)), None)
+    executable = find_chromium()
     if executable is None:
         pytest.skip("no Chromium to look at the site with: on Debian, apt install chromium")
     with sync_playwright() as playwright:

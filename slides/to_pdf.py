@@ -1,0 +1,74 @@
+"""Prints the deck with a headless Chromium: a page a slide, and a handout with the notes.
+
+``python slides/to_pdf.py FOLDER`` writes ``slides.pdf`` and ``handout.pdf`` into FOLDER, where the
+deck was built.
+"""
+
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+HANDOUT = Path(__file__).parent / "handout.css"
+
+
+def find_chromium() -> str | None:
+    """The path of a Chromium: the one that ``CHROMIUM`` names, else the system's."""
+    return next(filter(None, map(shutil.which, (os.environ.get("CHROMIUM", ""), *NAMES))), None)
+
+
+def print_deck(browser: Browser, deck: Path, folder: Path) -> int:
+    """Write ``slides.pdf`` and ``handout.pdf`` to a folder; return how many slides there are.
+
+    Raises ``ValueError`` when the slides are not a page each.
+    """
+    with browser.new_page(color_scheme="light") as page:
+        show(page, deck)
+        slides = page.evaluate("Reveal.getTotalSlides()")
+        show(page, deck, "?print-pdf")
+        write_pdf(page, folder / "slides.pdf")
+        pages = count_pages(folder / "slides.pdf")
+        if pages != slides:
+            raise ValueError(f"{slides} slides made {pages} pages: does one overflow?")
+        show(page, deck, "?print-pdf&showNotes=separate-page")
+        page.add_style_tag(path=HANDOUT)
+        write_pdf(page, folder / "handout.pdf")
+    return slides
+
+
+def show(page: Page, deck: Path, options: str = "") -> None:
+    """Open the deck, and wait until reveal.js has laid it out as these options say."""
+    page.goto(f"{(deck / 'index.html').resolve().as_uri()}{options}")
+    page.wait_for_function("Reveal.isReady()")
+    if options:
+        page.wait_for_selector(".pdf-page")
+
+
+def write_pdf(page: Page, file: Path) -> None:
+    page.pdf(path=file, prefer_css_page_size=True, print_background=True)
+
+
+def count_pages(file: Path) -> int:
+    return len(re.findall(rb"/Type\s*/Page\b", file.read_bytes()))
+
+
+def main(folder: str) -> None:
+    deck, chromium = Path(folder), find_chromium()
+    if chromium is None:
+        sys.exit("There is no Chromium to print with: on Debian and Ubuntu, apt install chromium.")
+    with sync_playwright() as playwright:
+        # The sandbox needs a user who isn't root.
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        try:
+            slides = print_deck(browser, deck, deck)
+        except ValueError as error:
+            sys.exit(str(error))
+    print(f"{slides} slides: {deck}/slides.pdf, and with the notes {deck}/handout.pdf.")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,355 @@
+"""The pictures: they show what a project's settings and routers answer, and say it in words."""
+
+import os
+import re
+import subprocess
+import sys
+from io import StringIO
+from xml.etree import ElementTree
+
+import pytest
+from sphinx.application import Sphinx
+from sphinx.util.docutils import docutils_namespace
+
+from livedocs import session, topology
+from livedocs.topology import CannotAsk, ask, draw, inline
+
+MANAGE = 'os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")\n'
+SETTINGS = """
+def sqlite(**more):
+    return {{"ENGINE": "django.db.backends.sqlite3", "NAME": "db.sqlite3", **more}}
+
+DATABASES = {databases}
+DATABASE_ROUTERS = ["shop.routers.Router"]
+INSTALLED_APPS = ["things", "django.contrib.contenttypes", "django.contrib.auth"]
+"""
+TWO = '{"default": sqlite(), "second": sqlite()}'
+
+
+def project(folder, router, databases=TWO, models=("Thing", "Other")):
+    """Write a project with that router, and these models."""
+    files = {
+        "manage.py": MANAGE,
+        "shop/settings.py": SETTINGS.format(databases=databases),
+        "shop/routers.py": router,
+        "things/models.py": "from django.db.models import Model\n"
+        + "".join(f"class {name}(Model): pass\n" for name in models),
+    }
+    for path, text in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    return folder
+
+
+@pytest.fixture
+def picture(tmp_path):
+    """Draw a project with that router; the second value is its SVG, parsed."""
+
+    def picture(router, *rest):
+        drawn = draw("things", ask(project(tmp_path / "things", router, *rest)))
+        return drawn.description, ElementTree.fromstring(inline(drawn, "name"))
+
+    return picture
+
+
+def words(svg) -> list[str]:
+    return [text.text.strip() for text in svg.iter("{http://www.w3.org/2000/svg}text")]
+
+
+def dashed(svg) -> int:
+    """How many lines are read along."""
+    return sum(element.get("stroke-dasharray") == "5,2" for element in svg.iter())
+
+
+FUNCTIONAL = """
+class Router:
+    def db_for_read(self, model, **hints):
+        return "second" if model.__name__ == "Other" else "default"
+
+    db_for_write = db_for_read
+
+    def allow_migrate(self, db, app_label, model_name=None, **hints):
+        return db == ("second" if model_name == "other" else "default")
+"""
+
+
+def test_separation_by_function(picture):
+    description, svg = picture(FUNCTIONAL)
+    assert description == (
+        "default and second on SQLite."
+        " Thing: read from and written to default."
+        " Other: read from and written to second."
+        " contenttypes and auth: read from and written to default."
+    )
+    assert words(svg).count("reads and writes") == 3
+    assert {"Thing", "Other", "contenttypes, auth", "default", "second"} < set(words(svg))
+    assert dashed(svg) == 0
+
+
+REPLICAS = """
+import random
+print("a project may print as it starts")
+
+class Router:
+    pinned = False
+
+    def db_for_read(self, model, **hints):
+        return "default" if self.pinned else random.choice(["r1", "r2", "r3"])
+
+    def db_for_write(self, model, **hints):
+        Router.pinned = True
+        return "default"
+"""
+MIRRORS = (
+    '{"default": sqlite(), **{f"r{n}": sqlite(TEST={"MIRROR": "default"}) for n in (1, 2, 3)}}'
+)
+
+
+def test_replication(picture):
+    description, svg = picture(REPLICAS, MIRRORS)
+    assert description == (
+        "default, r1, r2 and r3 on SQLite. Replicated from default: r1, r2 and r3."
+        " Thing and Other: read from r1, r2 or r3; written to default."
+        " contenttypes and auth: read from r1, r2 or r3; written to default."
+    )
+    assert words(svg).count("replica of default") == 3
+    assert words(svg).count("writes") == words(svg).count("reads") == dashed(svg) == 2
+    assert "3 replicas" in words(svg)
+
+
+SHARDS = """
+class ShardUnknown(Exception):
+    pass
+
+class Router:
+    def db_for_read(self, model, **hints):
+        if model._meta.app_label == "things":
+            {unknown}
+        return "default"
+
+    db_for_write = db_for_read
+
+    def allow_migrate(self, db, app_label, **hints):
+        return (app_label == "things") == db.startswith("shard")
+"""
+
+
+@pytest.mark.parametrize(
+    ("unknown", "why"),
+    [
+        ("raise ShardUnknown", "the router raises ShardUnknown"),
+        ('hints["shard"]', "the router raises KeyError"),
+        ("pass", "Django looks in default, which has no table of it"),
+    ],
+)
+def test_sharding(picture, unknown, why):
+    databases = '{"default": sqlite(), **{f"shard{n}": sqlite() for n in range(4)}}'
+    description, svg = picture(SHARDS.format(unknown=unknown), databases)
+    where = "shard0, shard1, shard2 and shard3"
+    assert f"Thing and Other: split over {where}; without a hint {why}." in description
+    assert {"split over 4 databases", "by a hint", "shard0", "shard3"} < set(words(svg))
+
+
+def test_very_many_shards_are_drawn_as_the_first_and_the_last(picture):
+    databases = '{"default": sqlite(), **{f"shard{n}": sqlite() for n in range(1, 17)}}'
+    description, svg = picture(SHARDS.format(unknown="raise ShardUnknown"), databases)
+    assert "split over 16 databases (shard1 to shard16);" in description
+    assert {"split over 16 databases", "shard1", "⋮", "shard16"} < set(words(svg))
+    assert "shard2" not in words(svg)
+
+
+OVERLAY = """
+class Router:
+    def db_for_read(self, model, **hints):
+        return "second" if model._meta.app_label == "things" else "default"
+
+    def db_for_write(self, model, **hints):
+        if model.__name__ == "Other":
+            raise PermissionError
+        return "default"
+
+    def allow_migrate(self, db, app_label, model_name=None, **hints):
+        return db == "default" and model_name != "other"
+"""
+
+
+def test_an_overlay(picture):
+    description, svg = picture(OVERLAY)
+    assert "Thing: read from second; written to default." in description
+    assert "Other: read from second; to write it raises PermissionError." in description
+    assert (words(svg).count("reads"), words(svg).count("writes"), dashed(svg)) == (2, 1, 2)
+
+
+def test_a_table_that_is_not_used_is_shown(picture):
+    description, svg = picture("class Router: pass")
+    assert "read from and written to default; with a table in second too." in description
+    assert words(svg).count("table only") == 2
+
+
+def test_a_database_that_is_not_used_is_said_to_be(picture):
+    databases = TWO.replace("}", ', "spare": {"ENGINE": "django.db.backends.sqlite3"}}')
+    description, svg = picture(FUNCTIONAL, databases)
+    assert description.endswith("Nothing goes to spare.")
+    assert "spare" in words(svg)
+
+
+def test_names_are_escaped(picture):
+    alias = r"""<b> &lt; "x\n" """.strip()
+    databases = f"{{'default': sqlite(), {alias!r}: sqlite()}}"
+    description, svg = picture(FUNCTIONAL.replace('"second"', repr(alias)), databases)
+    assert f"Other: read from and written to {alias}." in description
+    assert alias in words(svg)
+    assert svg.findtext("{http://www.w3.org/2000/svg}desc") == description
+
+
+ASKS_A_DATABASE = """
+class Router:
+    def db_for_read(self, model, **hints):
+        from django.db import connection
+        connection.cursor().execute("SELECT alias FROM shards")
+
+    db_for_write = db_for_read
+"""
+
+
+def test_asking_leaves_nothing_behind(picture, tmp_path):
+    description, _ = picture(ASKS_A_DATABASE)
+    assert "without a hint the router raises OperationalError" in description
+    assert not list(tmp_path.rglob("*.sqlite3")) + list(tmp_path.rglob("__pycache__"))
+
+
+@pytest.mark.parametrize(
+    ("router", "said"),
+    [
+        ("class Router: db_for_read = lambda self, model, **hints: nowhere", "'nowhere' is not"),
+        ("class Router: db_for_read = lambda self, model, **hints: 'x'", "does not have"),
+        ("import nowhere", "No module named 'nowhere'"),
+    ],
+)
+def test_a_router_that_is_broken_is_a_fault(picture, tmp_path, router, said):
+    with pytest.raises(CannotAsk, match=said) as raised:
+        picture(router)
+    assert (
+        f'File "{tmp_path}/things/shop/routers.py", line 1' in str(raised.value) or said[0] == "d"
+    )
+
+
+PICKED_ONCE = """
+import random
+
+class Router:
+    picked = random.choice([f"r{n}" for n in range(20)])
+
+    def db_for_read(self, model, **hints):
+        return self.picked
+"""
+
+
+def test_each_time_the_same(tmp_path):
+    databases = MIRRORS.replace("(1, 2, 3)", "range(20)")
+    folder = project(tmp_path / "things", PICKED_ONCE, databases)
+    code = "import sys, pathlib, livedocs.topology as t\n"
+    code += "print(t.inline(t.draw('x', t.ask(pathlib.Path(sys.argv[1]))), 'x'))"
+    outputs = {
+        subprocess.check_output(
+            [sys.executable, "-c", code, folder],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+        )
+        for seed in "12"
+    }
+    assert len(outputs) == 1
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """Build a page of that text, with the builder of that name; the example is ``things``.
+
+    Returns the warnings and what was built of the page.
+    """
+    for module in (session, topology):
+        monkeypatch.setattr(module, "EXAMPLES", tmp_path / "examples")
+    project(tmp_path / "examples/things", FUNCTIONAL)
+
+    def build(text: str, builder: str = "html") -> tuple[str, str]:
+        page = tmp_path / "docs/index.rst"
+        page.parent.mkdir(exist_ok=True)
+        if not page.exists() or page.read_text() != text:
+            page.write_text(text)
+        out, conf, warnings = tmp_path / builder, dict(CONF), StringIO()
+        with docutils_namespace():
+            Sphinx(page.parent, None, out, out, builder, conf, None, warnings).build()
+        return warnings.getvalue(), next(out.glob("index.[ht]*")).read_text()
+
+    return build
+
+
+CONF = {"extensions": ["livedocs.topology", "sphinx_revealjs"], "html_theme": "basic"}
+PAGE = "Title\n=====\n\n.. topology:: things\n"
+
+
+def drawings(html: str) -> list[ElementTree.Element]:
+    return [ElementTree.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", html, re.DOTALL)]
+
+
+def test_two_pictures_on_a_page(site):
+    warnings, html = site(f"{PAGE}\n.. topology:: things :ref:`Look <search>`\n")
+    assert (warnings, len(drawings(html)), html.count("<figcaption>")) == ("", 2, 1)
+    ids = re.findall(r'\bid="([^"]+)"', html)
+    assert len(ids) == len(set(ids))
+    for svg in drawings(html):
+        title, desc = (
+            svg.find(f"{{http://www.w3.org/2000/svg}}{tag}") for tag in ("title", "desc")
+        )
+        assert svg.get("role") == "img"
+        assert svg.get("aria-labelledby") == f"{title.get('id')} {desc.get('id')}"
+        assert title.text == "The databases of examples/things"
+        assert "Other: read from and written to second." in desc.text
+    assert html.count("Other: read from") == 2
+    # The page's colours and the letters that were measured; nothing that HTML does not know.
+    assert not re.search("black|#000|white|font-family=.(?!Helvetica)|xlink|<!DOCTYPE svg", html)
+
+
+def test_the_picture_follows_the_router(site, tmp_path):
+    things, count = tmp_path / "examples/things/shop", tmp_path / "count"
+    with (things / "settings.py").open("a") as settings:
+        settings.write(f"open({str(count)!r}, 'a').write('.')\n")
+    assert "Other: read from and written to second." in site(PAGE)[1]
+
+    html = site(f"{PAGE}\nText.\n")[1]
+    assert "<p>Text.</p>" in html and len(drawings(html)) == 1
+    assert count.read_text() == "."  # A project that is as it was is not asked again.
+
+    router = FUNCTIONAL.replace('"Other"', '"Thing"').replace('"other"', '"thing"')
+    (things / "routers.py").write_text(router)
+    html = site(f"{PAGE}\nText.\n")[1]
+    assert "Thing: read from and written to second. Other: read from and written to default" in html
+    assert count.read_text() == ".."
+
+
+def test_a_builder_without_drawings_has_the_words(site):
+    assert "Other: read from and written to second." in " ".join(site(PAGE, "text")[1].split())
+
+
+@pytest.mark.filterwarnings("ignore:'sphinx_revealjs")
+def test_the_deck_has_pictures_too(site):
+    warnings, html = site(PAGE, "revealjs")
+    assert (warnings, len(drawings(html))) == ("", 1)
+
+
+def test_what_cannot_be_drawn_is_said_in_each_build(site, tmp_path):
+    (tmp_path / "examples/empty").mkdir()
+    settings = project(tmp_path / "examples/broken", FUNCTIONAL) / "shop/settings.py"
+    settings.write_text("DATABASES = nowhere\n")
+    lines = [f".. topology::{name}" for name in ("", " nothere", " empty", " broken")]
+    known = "name one of broken, empty, things"
+    for _ in range(2):
+        warnings, _ = site("Title\n=====\n\n" + "\n\n".join(lines))
+        for line, what in {
+            4: f"it names no project: {known}",
+            6: f"examples/ has no folder nothere: {known}",
+            8: "empty has no manage.py that names its DJANGO_SETTINGS_MODULE",
+            10: "broken could not be asked: mend what it says here",
+        }.items():
+            assert f"docs/index.rst:{line}: WARNING: .. topology:: {what}" in warnings
+        assert f'{settings}", line 1' in warnings
+        assert "NameError: name 'nowhere' is not defined" in warnings

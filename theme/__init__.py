@@ -1,0 +1,104 @@
+"""The site's theme: sphinx-rtd-theme with its faults mended, and what a page says of itself.
+
+A child of that theme in Sphinx's sense (``theme.toml``): its stylesheet stays, mended by
+``static/site.css``; its templates, which ask for jQuery, give way to ``layout.html`` and
+``search.html``. The deck has a theme of its own, and nothing here applies to it.
+"""
+
+from pathlib import Path
+from textwrap import shorten
+from urllib.parse import quote, urljoin
+
+import notfound.extension
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.highlighting import PygmentsBridge
+
+FOLDER = Path(__file__).parent
+DARK = "a11y-high-contrast-dark"
+
+# RTD's scripts, 35 KB, are for the menu, its buttons and a scroll spy: site.js has the first two.
+UNUSED_SCRIPTS = {"jquery.js", "_sphinx_javascript_frameworks_compat.js"}
+# Of no use on a page without code; copybutton.css has its few needed rules in site.css.
+SCRIPTS_FOR_CODE = {"clipboard.min.js", "copybutton.js"}
+UNUSED_STYLES = {"copybutton.css"}
+
+
+def set_up_builder(app: Sphinx) -> None:
+    if app.builder.name != "html":
+        # A deck needs no page to say that a page is missing.
+        for listener in list(app.events.listeners["html-collect-pages"]):
+            if listener.handler is notfound.extension.html_collect_pages:
+                app.disconnect(listener.id)
+        return
+    app.config.html_permalinks_icon = "#"  # The RTD theme set a glyph of FontAwesome.
+    # A reader's setting chooses the colours of code, without another request.
+    light = app.builder.highlighter.get_stylesheet()
+    dark = PygmentsBridge("html", DARK).get_stylesheet()
+    app.builder.highlighter.get_stylesheet = lambda: (
+        f"{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}\n"
+    )
+
+
+def note_summary(app: Sphinx, doctree: nodes.document) -> None:
+    """Keep the page's first paragraph: its description to search engines, and in our own search."""
+    paragraphs = (p for p in doctree.findall(nodes.paragraph) if type(p.parent) is nodes.section)
+    text = shorten(next(paragraphs, nodes.paragraph()).astext(), 200, placeholder="…")
+    app.env.metadata[app.env.docname]["summary"] = text
+
+
+def add_context(app: Sphinx, pagename: str, template: str, context: dict, doctree) -> None:
+    if app.builder.name != "html":
+        return
+    body = context.get("body", "")
+    has_code = 'class="highlight"' in body
+    # Code that scrolls can be reached, and scrolled, by keyboard.
+    context["body"] = body.replace("<pre>", '<pre tabindex="0">')
+    unused = UNUSED_SCRIPTS if has_code else UNUSED_SCRIPTS | SCRIPTS_FOR_CODE
+    context["script_files"] = [
+        script for script in context["script_files"] if Path(script.filename).name not in unused
+    ]
+    unused = UNUSED_STYLES if has_code else UNUSED_STYLES | {"pygments.css"}
+    context["css_files"] = [
+        style for style in context["css_files"] if Path(style.filename).name not in unused
+    ]
+    # In the page itself: not a request, nor a 404 when a page is opened from a folder.
+    context["favicon"] = "data:image/svg+xml," + quote(
+        (FOLDER / "static/favicon.svg").read_text().strip()
+    )
+    if pagename == "search":
+        context["summaries"] = {
+            docname: fields["summary"]
+            for docname, fields in sorted(app.env.metadata.items())
+            if "summary" in fields
+        }
+
+
+def list_pages(app: Sphinx, exception: Exception | None) -> None:
+    """Write ``sitemap.xml`` and ``robots.txt``, from all pages, whichever this build wrote."""
+    if exception or app.builder.name != "html":
+        return
+    base = app.config.html_baseurl
+    pages = sorted(app.env.found_docs - {app.config.notfound_pagename})
+    urls = "".join(
+        f"<url><loc>{urljoin(base, app.builder.get_target_uri(page))}</loc></url>\n"
+        for page in pages
+    )
+    (app.outdir / "sitemap.xml").write_text(
+        '<?xml version="1.0" encoding="utf-8"?>\n'
+        f'<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n{urls}</urlset>\n'
+    )
+    (app.outdir / "robots.txt").write_text(
+        f"User-agent: *\nAllow: /\nSitemap: {urljoin(base, 'sitemap.xml')}\n"
+    )
+
+
+def setup(app: Sphinx) -> dict:
+    app.setup_extension("notfound.extension")
+    app.add_html_theme("theme", str(FOLDER))
+    app.connect("builder-inited", set_up_builder)
+    app.connect("doctree-read", note_summary)
+    # After the extensions and the RTD theme, which add the files that are dropped here.
+    app.connect("html-page-context", add_context, priority=900)
+    app.connect("build-finished", list_pages)
+    return {"parallel_read_safe": True, "parallel_write_safe": True, "env_version": 1}
