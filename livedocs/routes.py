@@ -12,7 +12,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-#: How often a question is put, for each alias: enough to meet each of several replicas by chance.
+#: In how many requests a question is put, for each alias: enough to meet each of several replicas
+#: by chance.
 TIMES = 50
 
 
@@ -47,8 +48,8 @@ def topology() -> dict:
     own = [alias for alias, at in databases.items() if at["engine"] and not at["primary"]]
     models = [model for model in apps.get_models() if is_table(model)]
     # All the reads first: some routers, once asked for a write, read from the primary for a while.
-    reads = [ask(router.db_for_read, model, list(databases)) for model in models]
-    writes = [ask(router.db_for_write, model, list(databases)) for model in models]
+    reads = ask(router.db_for_read, models, list(databases))
+    writes = ask(router.db_for_write, models, list(databases))
     return {
         "databases": databases,
         "models": [
@@ -69,20 +70,49 @@ def is_table(model: type) -> bool:
     return model._meta.managed and not model._meta.proxy
 
 
-def ask(question: Callable, model: type, aliases: list[str]) -> dict:
-    """All the aliases that a router answers with, and the name of what it raises, if it does."""
-    answers, raised = set(), ""
+def ask(question: Callable, models: list[type], aliases: list[str]) -> list[dict]:
+    """For each model all that a router answers, and the name of what it raises, if it does."""
+    answers: list[set[str]] = [set() for _ in models]
+    raised = [""] * len(models)
+    faults = []
+
+    def ask_for_each_model():
+        for number, model in enumerate(models):
+            try:
+                answers[number].add(question(model))
+            except (NameError, ImportError) as error:
+                faults.append(error)  # The router is broken.
+            except Exception as error:  # It can be its way to ask for a hint.
+                raised[number] = type(error).__name__
+
     for _ in range(TIMES * len(aliases)):
-        try:
-            answers.add(question(model))
-        except (NameError, ImportError):
-            raise  # The router is broken. Anything else can be its way to ask for a hint.
-        except Exception as error:
-            raised = type(error).__name__
-            break
-    if unknown := answers - set(aliases):
-        raise LookupError(f"{model._meta.label} goes to {unknown}, which DATABASES does not have")
-    return {"aliases": [alias for alias in aliases if alias in answers], "raises": raised}
+        in_request(ask_for_each_model)
+        if faults:
+            raise faults[0]
+    for model, answered in zip(models, answers, strict=True):
+        if unknown := answered - set(aliases):
+            where = f"{model._meta.label} goes to {unknown}"
+            raise LookupError(f"{where}, which DATABASES does not have")
+    return [
+        {"aliases": [alias for alias in aliases if alias in answered], "raises": error}
+        for answered, error in zip(answers, raised, strict=True)
+    ]
+
+
+def in_request(act: Callable) -> None:
+    """Act where a view would, within the project's middleware: routers may go by what it knows."""
+    from django.core.handlers.base import BaseHandler
+    from django.http import HttpResponse
+    from django.test import RequestFactory
+
+    class Handler(BaseHandler):
+        def _get_response(self, request):
+            act()
+            return HttpResponse()
+
+    handler = Handler()
+    handler.load_middleware()
+    handler._middleware_chain(RequestFactory().get("/", HTTP_HOST="localhost"))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import atexit
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from docutils import nodes
+from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.environment.collectors import EnvironmentCollector
@@ -111,14 +113,20 @@ class topology(nodes.paragraph):
 
 
 class Topology(SphinxDirective):
-    """``.. topology:: sharding`` draws that project of examples/; a caption may follow the name."""
+    """``.. topology:: sharding`` draws that project of examples/; a caption may follow the name.
+
+    ``:before: migrate; replicate --snapshot`` names commands of its ``manage.py``: what has to be
+    there before its router answers as it would in use.
+    """
 
     optional_arguments = 2
     final_argument_whitespace = True
+    option_spec = {"before": directives.unchanged_required}
 
     def run(self) -> list[nodes.Node]:
         try:
-            picture = self.picture(self.arguments[0] if self.arguments else "")
+            project = self.arguments[0] if self.arguments else ""
+            picture = self.picture(project, self.options.get("before", ""))
         except CannotAsk as problem:
             where = self.get_location()
             logger.warning(".. topology:: %s", problem, location=where, type="livedocs")
@@ -132,7 +140,7 @@ class Topology(SphinxDirective):
             figure += [nodes.caption("", "", *caption), *messages]
         return [figure]
 
-    def picture(self, project: str) -> Picture:
+    def picture(self, project: str, before: str) -> Picture:
         """The project's picture, and a note that this page shows it as the project is now."""
         # Until there is a picture the page stays out of date, and warns in each build.
         shown = pages(self.env).setdefault(self.env.docname, {})
@@ -142,10 +150,10 @@ class Topology(SphinxDirective):
             what = f"examples/ has no folder {project}" if project else "it names no project"
             raise CannotAsk(f"{what}: name one of {', '.join(known)}")
         drawn, now = pictures(self.env), state(project)
-        if drawn.get(project, ("",))[0] != now:
-            drawn[project] = now, draw(project, ask(EXAMPLES / project))
+        if drawn.get((project, before), ("",))[0] != now:
+            drawn[project, before] = now, draw(project, ask(EXAMPLES / project, before))
         shown[project] = now
-        return drawn[project][1]
+        return drawn[project, before][1]
 
 
 class Pages(EnvironmentCollector):
@@ -174,8 +182,8 @@ def pages(env: BuildEnvironment) -> dict[str, dict[str, str]]:
     return env.__dict__.setdefault("topology_pages", {})
 
 
-def pictures(env: BuildEnvironment) -> dict[str, tuple[str, Picture]]:
-    """Each project's picture, with its `state` when it was drawn."""
+def pictures(env: BuildEnvironment) -> dict[tuple[str, str], tuple[str, Picture]]:
+    """The picture of each project and commands, with the project's `state` when it was drawn."""
     return env.__dict__.setdefault("topology_pictures", {})
 
 
@@ -184,8 +192,8 @@ def state(project: str) -> str:
     return " ".join([digest_project(project), digest(Path(__file__)), digest(ROUTES)])
 
 
-def ask(folder: Path) -> dict:
-    """What the project in that folder answers: see `livedocs.routes.topology`.
+def ask(folder: Path, before: str = "") -> dict:
+    """What the project in that folder answers, after those commands: see `livedocs.routes`.
 
     It is asked in a copy, as a page runs in one: a router that opens a database leaves none behind.
     """
@@ -196,21 +204,31 @@ def ask(folder: Path) -> dict:
     with tempfile.TemporaryDirectory(prefix="livedocs-") as temporary:
         copy = Path(temporary).resolve() / folder.name
         shutil.copytree(folder, copy, ignore=IGNORED)
-        try:
-            process = subprocess.run(
-                [sys.executable, "-P", "-B", str(ROUTES), settings[1]],
-                cwd=copy,
-                env={k: v for k, v in os.environ.items() if not re.match("DJANGO_|PYTHONPATH", k)},
-                capture_output=True,
-                text=True,
-                timeout=TIMEOUT,
-            )
-        except subprocess.TimeoutExpired:
-            raise CannotAsk(f"{folder.name} gave no answer in {TIMEOUT:g} seconds") from None
+        commands = [
+            ["manage.py", *shlex.split(command)] for command in before.split(";") if command
+        ]
+        for command in [*commands, ["-P", str(ROUTES), settings[1]]]:
+            answer = run_python(["-B", *command], copy, folder)
+    return json.loads(answer)
+
+
+def run_python(arguments: list[str], copy: Path, folder: Path) -> str:
+    """Run Python in a copy of the project in that folder; return what it prints."""
+    try:
+        process = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=copy,
+            env={k: v for k, v in os.environ.items() if not re.match("DJANGO_|PYTHONPATH", k)},
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+        )
+    except subprocess.TimeoutExpired:
+        raise CannotAsk(f"{folder.name} gave no answer in {TIMEOUT:g} seconds") from None
     if process.returncode:
         said = process.stderr.replace(str(copy), str(folder)).rstrip()
         raise CannotAsk(f"{folder.name} could not be asked: mend what it says here\n{said}")
-    return json.loads(process.stdout)
+    return process.stdout
 
 
 def draw(project: str, facts: dict) -> Picture:

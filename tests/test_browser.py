@@ -137,6 +137,15 @@ def test_a_search_without_hits_says_so(open_page):
     page.wait_for_selector("text=did not match any documents")
 
 
+def test_results_do_not_push_the_page_about(open_page):
+    page = open_page("/search.html?q=router", width=390)
+    page.wait_for_selector("text=Search finished")
+    shifts = """() => new Promise(resolve => new PerformanceObserver(list => resolve(
+        list.getEntries().reduce((sum, shift) => sum + shift.value, 0)
+    )).observe({type: "layout-shift", buffered: true}) || setTimeout(resolve, 300, 0))"""
+    assert page.evaluate(shifts) < 0.02
+
+
 def test_the_menu_of_a_phone_by_keyboard(open_page):
     page = open_page(WITH_CODE, width=390)
     link = page.locator("#nav a", has_text="Glossary")
@@ -268,7 +277,7 @@ def test_next_and_previous_follow_the_contents(open_page):
     page = open_page("/index.html")
     contents = page.locator("#nav li.toctree-l1 > a").all_inner_texts()
     walked = []
-    while page.locator("footer a[rel=next]").count():
+    while page.locator("footer a[rel=next]").count() and len(walked) <= len(contents):
         page.locator("footer a[rel=next]").click()
         walked.append(page.locator("#nav a[aria-current=page]").inner_text())
     assert walked == contents

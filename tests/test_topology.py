@@ -14,7 +14,7 @@ from sphinx.util.docutils import docutils_namespace
 from livedocs import session, topology
 from livedocs.topology import CannotAsk, ask, draw, inline
 
-MANAGE = 'os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")\n'
+MANAGE = 'import os; os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")\n'
 SETTINGS = """
 def sqlite(**more):
     return {{"ENGINE": "django.db.backends.sqlite3", "NAME": "db.sqlite3", **more}}
@@ -243,6 +243,50 @@ class Router:
     def db_for_read(self, model, **hints):
         return self.picked
 """
+
+
+WITHIN = """
+inside = False
+
+def middleware(get_response):
+    def answer(request):
+        global inside
+        inside = True
+        try:
+            return get_response(request)
+        finally:
+            inside = False
+    return answer
+
+class Router:
+    def db_for_read(self, model, **hints):
+        return "second" if inside else "default"
+"""
+
+
+def test_the_router_is_asked_within_a_request(tmp_path):
+    folder = project(tmp_path / "things", WITHIN)
+    with (folder / "shop/settings.py").open("a") as settings:
+        settings.write('MIDDLEWARE = ["shop.routers.middleware"]\n')
+    assert ask(folder)["models"][0]["reads"]["aliases"] == ["second"]
+
+
+def test_commands_that_go_before(tmp_path):
+    router = """
+import pathlib
+
+class Router:
+    def db_for_read(self, model, **hints):
+        return pathlib.Path("answer").read_text()
+"""
+    folder = project(tmp_path / "things", router)
+    with (folder / "manage.py").open("a") as manage:
+        manage.write("import pathlib, sys\npathlib.Path('answer').write_text(sys.argv[2])\n")
+    assert ask(folder, "answer second; answer default")["models"][0]["reads"]["aliases"] == [
+        "default"
+    ]
+    with pytest.raises(CannotAsk, match="IndexError"):
+        ask(folder, "answer")
 
 
 def test_each_time_the_same(tmp_path):
