@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 
+# What is no part of a pattern. `diff -r` of two examples is to show what a pattern costs, no more.
+SHARED = """
+manage.py pytest.ini shop/errors.py shop/middleware.py shop/static/shop.css
+shop/templates/base.html shop/templates/pages.html shop/templates/registration/login.html
+""".split()
 EXAMPLES = sorted(path.parent for path in Path(__file__).parents[1].glob("examples/*/manage.py"))
 
 
@@ -31,3 +36,8 @@ def test_no_migration_is_missing(example):
         [sys.executable, *command], cwd=example, capture_output=True, text=True
     )
     assert process.returncode == 0, process.stdout + process.stderr
+
+
+@pytest.mark.parametrize("file", SHARED)
+def test_what_examples_share_is_the_same_in_each(file):
+    assert len({(example / file).read_bytes() for example in EXAMPLES}) == 1
