@@ -8,10 +8,16 @@ from pathlib import Path
 import pytest
 
 # What is no part of a pattern. `diff -r` of two examples is to show what a pattern costs, no more.
-SHARED = """
-manage.py pytest.ini shop/errors.py shop/middleware.py shop/static/shop.css
-shop/templates/base.html shop/templates/pages.html shop/templates/registration/login.html
-""".split()
+SHARED = [
+    "manage.py",
+    "pytest.ini",
+    "shop/errors.py",
+    "shop/middleware.py",
+    "shop/static/shop.css",
+    "shop/templates/base.html",
+    "shop/templates/pages.html",
+    "shop/templates/registration/login.html",
+]
 EXAMPLES = sorted(path.parent for path in Path(__file__).parents[1].glob("examples/*/manage.py"))
 
 
