@@ -7,7 +7,7 @@ READY := $(VENV)/ready
 BUILD := $(BIN)/python -m sphinx -c . -q
 SITE := _build/site
 
-.PHONY: help site test pdf html slides serve format lock clean
+.PHONY: help site test stress pdf html slides serve format lock clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## / ## /' | awk -F ' ## ' '{ printf "make %-8s %s\n", $$1, $$2 }'
@@ -25,6 +25,9 @@ test: site ## everything that proves the project, the site among it
 	$(BIN)/sphinx-lint --ignore=.venv --ignore=_build --enable=all --disable=line-too-long,default-role .
 	$(BIN)/codespell
 	$(BIN)/python -m pytest -q -n 2 -rs examples tests
+
+stress: $(READY) ## the long forms of the examples' tests: many kills, many operations
+	cd examples/replication && STRESS=1 $(CURDIR)/$(BIN)/python -m pytest -q -k "stress or kill"
 
 pdf: site ## the deck on paper, a page a slide, and a handout with the notes; the site then links them
 	$(BIN)/python slides/to_pdf.py $(SITE)/slides
