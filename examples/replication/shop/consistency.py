@@ -1,0 +1,98 @@
+"""Read your writes: who has written sees it at the next read, whichever database that read asks."""
+
+import re
+from contextlib import contextmanager, nullcontext
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from django.conf import settings
+
+from shop import reading
+
+COOKIE = "position"
+SAFE_METHODS = {"GET", "HEAD", "OPTIONS", "TRACE"}
+
+# Not a list of what writes, which would have to be complete.
+READS = re.compile(
+    r"[\s(]*(SELECT|VALUES|EXPLAIN|SHOW|PRAGMA|BEGIN|SAVEPOINT|RELEASE|ROLLBACK|SET)\b", re.I
+)
+
+
+def is_read(sql):
+    return READS.match(str(sql)) is not None
+
+
+def note_writes(execute, sql, params, many, context):
+    """Wrap the execution of a query on the primary: the current scope notes each write."""
+    scope = reading.current()
+    if scope is None or is_read(sql):
+        return execute(sql, params, many, context)
+    try:
+        return execute(sql, params, many, context)
+    finally:
+        scope.note_write()
+        if context["connection"].in_atomic_block:
+            # A position that another thread of this scope takes before the COMMIT is too early.
+            context["connection"].on_commit(scope.note_write)
+
+
+class ReadYourWritesMiddleware:
+    """Give each request a scope, ``request.reading``, and each writer a cookie with the position.
+
+    The next requests of the same browser carry the position of its last write, and are read from
+    databases that have reached it. What wrote was a statement, be it in a POST or in a GET. A
+    request whose method is made for writing reads from the primary throughout: what it checks
+    before it writes has to be true now.
+    """
+
+    sync_capable = async_capable = True
+
+    def __init__(self, get_response):
+        self.get_response = get_response
+        if iscoroutinefunction(get_response):
+            markcoroutinefunction(self)
+
+    def __call__(self, request):
+        if iscoroutinefunction(self):
+            return self.__acall__(request)
+        with scope_of(request):
+            response = self.get_response(request)
+            if request.reading.last_write:
+                carry_position(request, response)
+        return response
+
+    async def __acall__(self, request):
+        with scope_of(request):
+            response = await self.get_response(request)
+            if request.reading.last_write:
+                await sync_to_async(carry_position)(request, response)
+        return response
+
+
+@contextmanager
+def scope_of(request):
+    # The salt: a position that was taken on another engine does not count.
+    position = request.get_signed_cookie(
+        COOKIE, default=None, salt=settings.REPLICA_POSITION, max_age=cookie_age()
+    )
+    demand = nullcontext() if request.method in SAFE_METHODS else reading.use_primary()
+    with reading.scope(position) as request.reading, demand:
+        yield
+
+
+def carry_position(request, response):
+    response.set_signed_cookie(
+        COOKIE,
+        # Taken anew: this browser may have made another request meanwhile, and written in it.
+        request.reading.take_position(),
+        salt=settings.REPLICA_POSITION,
+        max_age=cookie_age(),
+        httponly=True,
+        samesite="Lax",
+        secure=settings.SESSION_COOKIE_SECURE,
+    )
+
+
+def cookie_age():
+    # A replica that lacks a write from longer ago is not read from, so nobody needs to carry the
+    # position any further. Twice, because clocks differ.
+    return 2 * settings.REPLICA_MAX_LAG

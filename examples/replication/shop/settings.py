@@ -1,0 +1,78 @@
+from pathlib import Path
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# The replicas are opened read-only: no bug can write to them.
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": BASE_DIR / "default.sqlite3",
+        # Let one transaction wait for another. By default SQLite fails a transaction that read
+        # first, and comes to write after another has.
+        "OPTIONS": {"transaction_mode": "IMMEDIATE"},
+    },
+    "replica1": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": f"{(BASE_DIR / 'replica1.sqlite3').as_uri()}?mode=ro",
+        "TEST": {"MIRROR": "default"},
+    },
+    "replica2": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": f"{(BASE_DIR / 'replica2.sqlite3').as_uri()}?mode=ro",
+        "TEST": {"MIRROR": "default"},
+    },
+}
+DATABASE_ROUTERS = ["shop.routers.ReplicaRouter"]
+
+REPLICAS = ["replica1", "replica2"]
+REPLICA_POSITION = "shop.positions.LogPosition"  # PostgresPosition, where the ENGINE is PostgreSQL
+REPLICA_MAX_LAG = 60  # seconds: a replica that is further behind is not read from
+REPLICA_RETRY = 10  # seconds, after which one that was not fit to be read from is tried again
+
+# For a shop on your own machine: one on the internet needs a secret key and DEBUG = False.
+SECRET_KEY = "not a secret"
+DEBUG = True
+
+INSTALLED_APPS = [
+    "shop",  # for its templates and its stylesheet: it has no models
+    "products",
+    "reviews",
+    "replication",  # for learning: a server's own replication takes its place
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.messages",
+    "django.contrib.sessions",
+    "django.contrib.staticfiles",
+]
+
+MIDDLEWARE = [
+    "shop.middleware.QueryLogMiddleware",  # first, so that it sees the queries of all the others
+    "shop.consistency.ReadYourWritesMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+
+ROOT_URLCONF = "shop.urls"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+STATIC_URL = "static/"
+TIME_ZONE = "UTC"
+LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "product_list"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

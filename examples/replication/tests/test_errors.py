@@ -1,0 +1,27 @@
+"""What populate says of a database that it can't use: one line, and exit status 1."""
+
+
+def in_one_line(process):
+    assert (process.returncode, process.stdout) == (1, "")
+    (line,) = process.stderr.splitlines()
+    return line
+
+
+def test_a_database_that_is_not_migrated(manage):
+    line = in_one_line(manage("populate"))
+    assert line.startswith('CommandError: Database "default" has no table ')
+    assert line.endswith("Run: python manage.py migrate")
+    assert manage("migrate").returncode == 0
+    assert manage("populate").returncode == 0
+
+
+def test_a_database_that_cannot_be_opened(manage):
+    file = manage.folder / "default.sqlite3"
+    file.mkdir()
+    line = in_one_line(manage("populate"))
+    assert line == f'CommandError: Database "default" ({file}): unable to open database file'
+
+
+def test_a_number_that_is_wrong_has_exit_status_1_too(manage):
+    line = in_one_line(manage("populate", "--reviews", "ten"))
+    assert line.startswith("CommandError: --reviews must be a whole number")

@@ -1,0 +1,90 @@
+"""A replica that dies between the choice and the query."""
+
+import pytest
+from django.db import DatabaseError, OperationalError, connections, transaction
+
+from products.models import Product
+from shop import reading, replicas
+from shop.middleware import QueryLog
+
+
+@pytest.fixture
+def dead(shop, monkeypatch):
+    """A scope, and its replica, which dies when it has been chosen."""
+    with reading.scope():
+        alias = reading.database()
+        connection = connections[alias]
+        monkeypatch.setattr(reading, "CHOICE", 60)
+        reading.database()
+        # SQLite has no server to kill: on this connection, its tables vanish.
+        create_cursor = type(connection).create_cursor
+
+        def fail(name=None):
+            cursor = create_cursor(connection, name)
+
+            execute = cursor.execute
+
+            def execute_unless_dead(sql, *arguments):
+                if sql.startswith("SELECT"):
+                    raise OperationalError("the server closed the connection unexpectedly")
+                return execute(sql, *arguments)
+
+            cursor.execute = execute_unless_dead
+            return cursor
+
+        monkeypatch.setattr(connection, "create_cursor", fail)
+        yield alias
+
+
+def test_the_primary_answers(dead, caplog):
+    log = QueryLog()
+    with (
+        connections[dead].execute_wrapper(log.note),
+        connections["default"].execute_wrapper(log.note),
+    ):
+        assert Product.objects.using(dead).get().name == "Patient sundial"
+        assert [p.pk for p in Product.objects.using(dead).iterator(chunk_size=1)] == [1]
+        assert list(Product.objects.using(dead).values_list("name", flat=True))
+    assert [query["alias"] for query in log.queries] == [dead, "default"] * 3
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"{dead} is not read from: the server closed")
+    with reading.scope():
+        assert reading.database() not in (dead, "default")
+
+
+def test_raw_queries_and_cursors_too(dead):
+    assert Product.objects.using(dead).raw("SELECT * FROM products_product")[0].pk == 1
+    with connections[dead].cursor() as cursor:
+        cursor.execute("SELECT name FROM products_product WHERE id = %s", [1])
+        assert cursor.fetchall() == [("Patient sundial",)]
+        assert cursor.description[0][0] == "name"
+
+
+def test_a_write_that_a_replica_refuses_is_not_done_elsewhere(shop):
+    with pytest.raises(OperationalError, match="readonly"):
+        Product.objects.using("replica1").update(name="Overwound sundial")
+    assert Product.objects.get().name == "Patient sundial"
+    with reading.scope():
+        assert {reading.database() for _ in range(20)} < {"replica1", "replica2"}
+
+
+def test_a_transaction_on_a_replica_stays_there(dead):
+    with (
+        pytest.raises(DatabaseError, match="closed the connection"),
+        transaction.atomic(using=dead),
+    ):
+        Product.objects.using(dead).count()
+
+
+def test_an_error_of_the_query_itself_is_the_callers(shop):
+    with connections["replica1"].cursor() as cursor, pytest.raises(OperationalError):
+        cursor.execute("SELECT nonsense")
+    assert replicas.seconds_behind("replica1") is not None
+
+
+def test_a_table_that_is_not_on_the_replica_yet(shop):
+    """A migration that has not come through: the primary has the table."""
+    with connections["default"].cursor() as cursor:
+        cursor.execute("CREATE TABLE news AS SELECT 'tick' AS headline")
+    with connections["replica1"].cursor() as cursor:
+        assert cursor.execute("SELECT headline FROM news").fetchall() == [("tick",)]

@@ -1,0 +1,78 @@
+"""How a project with replicas is tested: ``TEST: {"MIRROR": "default"}`` in its settings.
+
+In a test each replica is then a second connection to the test's own database. A ``TestCase`` keeps
+what it writes in a transaction, of which a second connection sees nothing.
+"""
+
+import pytest
+from django.db import OperationalError, connections, transaction
+from django.test import TestCase, TransactionTestCase
+
+from products.models import Product
+from shop import reading
+
+ALL = ["default", "replica1", "replica2"]
+
+
+def write():
+    return Product.objects.create(name="Patient sundial", description="", price="9.50")
+
+
+class InATestCase(TestCase):
+    """No replica is asked: to our router, a test in a transaction is a transaction."""
+
+    def test_a_page(self):
+        write()
+        with self.assertNumQueries(2):
+            self.assertContains(self.client.get("/"), "Patient sundial")
+
+    def test_a_scope(self):
+        with reading.scope():
+            write()
+            self.assertEqual(Product.objects.get()._state.db, "default")
+
+
+class InATransactionTestCase(TransactionTestCase):
+    """Replicas are asked. To count their queries, the test names the one that is chosen."""
+
+    databases = ALL
+
+    def test_a_page(self):
+        write()
+        with (
+            self.settings(REPLICAS=["replica2"]),
+            self.assertNumQueries(2, using="replica2"),
+            self.assertNumQueries(0),
+        ):
+            self.assertContains(self.client.get("/"), "Patient sundial")
+
+
+@pytest.mark.django_db(transaction=True, databases=ALL)
+def test_the_same_with_pytest(client, django_assert_num_queries, settings):
+    write()
+    settings.REPLICAS = ["replica2"]
+    with (
+        django_assert_num_queries(2, connection=connections["replica2"]),
+        django_assert_num_queries(0),
+    ):
+        assert "Patient sundial" in client.get("/").content.decode()
+
+
+@pytest.mark.django_db(transaction=True, databases=ALL)
+def test_what_a_test_case_with_replicas_would_see():
+    """It has a transaction on each of its databases: here they are without it."""
+    with transaction.atomic(using="default"), transaction.atomic(using="replica1"):
+        write()
+        try:
+            seen = Product.objects.using("replica1").count()
+        except OperationalError as error:
+            seen = str(error)
+    # SQLite refuses, as both connections are to one database in memory; others show no row.
+    assert seen in ("database table is locked: products_product", 0)
+    assert Product.objects.using("replica1").count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_replica_that_the_test_does_not_declare_is_refused(client):
+    with pytest.raises(AssertionError, match="queries to 'replica[12]' are not allowed"):
+        client.get("/")

@@ -1,0 +1,156 @@
+"""The same project on a PostgreSQL that replicates itself: only the settings change."""
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+
+BIN = Path(
+    shutil.which("initdb")
+    or next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), reverse=True)), "none")
+).parent
+ROOT = os.geteuid() == 0  # as which PostgreSQL does not run
+USER = "nobody" if ROOT else None
+
+SETTINGS = """
+SERVER = {{
+    "ENGINE": "django.db.backends.postgresql",
+    "NAME": "postgres",
+    "USER": "clockmaker",
+    "HOST": "{folder}",
+}}
+DATABASES = {{"default": SERVER | {{"PORT": "5501"}}, "replica1": SERVER | {{"PORT": "5502"}}}}
+REPLICAS = ["replica1"]
+REPLICA_POSITION = "shop.positions.PostgresPosition"
+INSTALLED_APPS.remove("replication")
+"""
+
+SCRIPT = """
+import json, logging
+from time import monotonic, sleep
+from django.db import DatabaseError, connections
+from products.models import Product
+from shop import reading, replicas
+
+logging.getLogger("shop.replicas").setLevel("CRITICAL")
+seen = {}
+
+def replay(verb):
+    with connections["replica1"].cursor() as cursor:
+        cursor.execute(f"SELECT pg_wal_replay_{verb}()")
+
+def wait_for(alias):
+    end = monotonic() + 20
+    while reading.database() != alias and monotonic() < end:
+        sleep(0.02)
+    return reading.database()
+
+with reading.scope():
+    seen["at first"] = wait_for("replica1")
+    try:
+        Product.objects.using("replica1").create(name="Egg timer", description="", price=3)
+    except DatabaseError as error:
+        seen["a write"] = str(error)
+replay("pause")
+with reading.scope() as scope:
+    Product.objects.create(name="Egg timer", description="", price=3)
+    sleep(0.3)
+    seen["after a write"] = reading.database(), Product.objects.count()
+    with reading.allow_stale():
+        seen["stale"] = reading.database(), Product.objects.count()
+    position = scope.position()
+sleep(1)
+seen["behind"] = replicas.seconds_behind("replica1")
+replay("resume")
+with reading.scope(position):
+    seen["caught up"] = wait_for("replica1"), Product.objects.count()
+sleep(0.2)
+seen["idle"] = replicas.seconds_behind("replica1")
+with reading.scope():
+    reading.CHOICE = 60
+    reading.database()
+    with connections["replica1"].cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        (pid,) = cursor.fetchone()
+    other = connections["replica1"].copy()
+    with other.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s)", [pid])
+    sleep(0.2)
+    seen["killed"] = reading.database(), Product.objects.count()
+with reading.scope():
+    seen["then"] = reading.database()
+print(json.dumps(seen))
+"""
+
+
+@pytest.fixture
+def servers():
+    """A primary and a standby that streams from it; yields the folder of their sockets."""
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    if not (BIN / "initdb").exists():
+        pytest.skip("there is no PostgreSQL server on this machine")
+    # Not in tmp_path, which is closed to other users.
+    folder = Path(tempfile.mkdtemp(prefix="pg"))
+    if ROOT:
+        shutil.chown(folder, USER)
+    kwargs = {"user": USER, "cwd": folder, "stdout": subprocess.DEVNULL}
+    primary, standby = folder / "primary", folder / "standby"
+    processes = []
+    try:
+        initdb = [BIN / "initdb", "-D", primary, "-A", "trust", "-U", "clockmaker", "--no-sync"]
+        subprocess.run(initdb, check=True, **kwargs)
+        subprocess.run(["cp", "-a", primary, standby], check=True, **kwargs)
+        (standby / "standby.signal").touch()
+        with (standby / "postgresql.conf").open("a") as file:
+            file.write(f"primary_conninfo = 'host={folder} port=5501 user=clockmaker'\n")
+        for data, port in [(primary, 5501), (standby, 5502)]:
+            options = ["-k", str(folder), "-p", str(port), "-c", "listen_addresses=", "-F"]
+            command = [BIN / "postgres", "-D", data, *options]
+            processes.append(subprocess.Popen(command, stderr=subprocess.DEVNULL, **kwargs))
+        for port in 5501, 5502:
+            wait_until_ready(folder, port)
+        yield folder
+    finally:
+        for process in processes:
+            process.terminate()
+            process.wait(20)
+        shutil.rmtree(folder)
+
+
+def wait_until_ready(folder, port):
+    import psycopg
+
+    end = monotonic() + 20
+    while True:
+        try:
+            psycopg.connect(host=folder, port=port, user="clockmaker", dbname="postgres").close()
+            return
+        except psycopg.OperationalError:
+            if monotonic() > end:
+                raise
+            sleep(0.05)
+
+
+def test_only_the_settings_change(servers, manage):
+    with (manage.folder / "shop/settings.py").open("a") as file:
+        file.write(SETTINGS.format(folder=servers))
+    assert manage("migrate", "--verbosity", "0").returncode == 0
+    process = manage("shell", "--verbosity", "0", "-c", SCRIPT)
+    assert process.returncode == 0, process.stderr
+    seen = json.loads(process.stdout)
+    assert 1 <= seen.pop("behind") < 20
+    assert seen == {
+        "at first": "replica1",
+        "a write": "cannot execute INSERT in a read-only transaction",
+        "after a write": ["default", 1],
+        "stale": ["replica1", 0],
+        "caught up": ["replica1", 1],
+        "idle": 0,
+        "killed": ["replica1", 1],
+        "then": "default",
+    }

@@ -1,0 +1,169 @@
+"""A replica that is missing, broken or too far behind is skipped, and comes back."""
+
+import os
+import shutil
+
+import pytest
+from django.db import connections, transaction
+
+from products.models import Product
+from shop import reading, replicas
+from shop.positions import LogPosition
+
+
+@pytest.fixture(autouse=True)
+def log(caplog, monkeypatch):
+    monkeypatch.setattr(reading, "CHOICE", 0)
+    return caplog
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Let time pass for what waits to be tried again."""
+
+    class Clock:
+        ahead = 0
+
+        def __call__(self):
+            return real() + self.ahead
+
+    real, clock = replicas.monotonic, Clock()
+    monkeypatch.setattr(replicas, "monotonic", clock)
+    return clock
+
+
+def missing(shop, alias):
+    shop.file(alias).unlink()
+
+
+def broken(shop, alias):
+    shop.file(alias).write_bytes(b"The cuckoo has nested here." * 1000)
+
+
+def without_a_position(shop, alias):
+    shutil.copy(shop.file("default"), shop.file(alias))
+
+
+def behind(shop, alias):
+    shop.let_lag(alias, 61)
+
+
+@pytest.mark.parametrize("harm", [missing, broken, without_a_position, behind])
+def test_an_unfit_replica_is_skipped_logged_once_and_tried_again(shop, clock, log, harm):
+    harm(shop, "replica1")
+    for _ in range(20):
+        with reading.scope():
+            assert Product.objects.db == "replica2"
+    clock.ahead = 11
+    for _ in range(20):
+        with reading.scope():
+            assert Product.objects.db == "replica2"
+    (message,) = log.messages
+    assert message.startswith("replica1 is not read from: ") and "\n" not in message
+
+    shop.file("replica1").unlink(missing_ok=True)
+    shop.replicate("replica1")
+    for _ in range(20):
+        with reading.scope():
+            assert Product.objects.db == "replica2"  # not tried again yet
+    clock.ahead = 22
+    seen = set()
+    for _ in range(30):
+        with reading.scope():
+            seen.add(Product.objects.db)
+    assert seen == {"replica1", "replica2"}
+    assert log.messages[1:] == ["replica1 is read from again."]
+
+
+def test_when_none_is_fit_reads_go_to_the_primary(shop, log):
+    missing(shop, "replica1")
+    behind(shop, "replica2")
+    with reading.scope():
+        assert Product.objects.get()._state.db == "default"
+    with reading.allow_stale():
+        assert Product.objects.get()._state.db == "default"
+    assert len(log.records) == 2
+
+
+def test_the_lag_that_was_seen_is_kept_for_the_foot_of_the_page(shop):
+    shop.let_lag("replica1", 20)
+    missing(shop, "replica2")
+    with reading.scope() as scope:
+        assert Product.objects.count() == 1
+    assert list(scope.behind) == ["replica1"]
+    assert 20 <= scope.behind["replica1"] < 25
+
+
+def test_a_replica_that_grows_unfit_within_a_scope_is_left(shop):
+    with reading.scope():
+        first = reading.database()
+        behind(shop, first)
+        (other,) = {"replica1", "replica2"} - {first}
+        assert reading.database() == other
+        assert reading.database() == other
+
+
+def test_a_choice_stands_for_a_while_without_asking(shop, monkeypatch):
+    monkeypatch.setattr(reading, "CHOICE", 60)
+    with reading.scope():
+        first = reading.database()
+        behind(shop, first)
+        assert reading.database() == first
+
+
+def test_a_file_that_was_replaced_is_opened_anew(shop, log):
+    """The connection still has the old file, which nobody brings up to date any more."""
+    missing(shop, "replica2")
+    with reading.scope():
+        assert reading.database() == "replica1"
+    shop.let_lag("replica1", 61)
+    shop.file("replica1").rename(shop.folder / "old")
+    with reading.scope():
+        Product.objects.create(name="Egg timer", description="", price=3)
+    shop.replicate("replica1")
+    with reading.scope():
+        assert reading.database() == "replica1"
+        assert Product.objects.count() == 2
+    assert not [message for message in log.messages if message.startswith("replica1")]
+
+
+def test_a_replica_that_is_the_primary_by_another_name_is_fit(shop, clock, monkeypatch):
+    """So it is in a test with MIRROR, and at a site that has no replicas yet."""
+    for alias in ("replica1", "replica2"):
+        connections[alias].close()
+        name = connections["default"].settings_dict["NAME"]
+        monkeypatch.setitem(connections.settings[alias], "NAME", name)
+    with reading.scope("1000000"):
+        alias = reading.database()
+        assert alias in ("replica1", "replica2")
+        assert Product.objects.count() == 1
+    replicas.skip(alias, "for a test")
+    assert replicas.seconds_behind(alias) is None
+    clock.ahead = 11
+    assert replicas.seconds_behind(alias) == 0
+    assert replicas.seconds_behind(alias) == 0
+
+
+def test_a_transaction_on_a_replica_is_not_broken_by_a_look_at_it(shop):
+    with transaction.atomic(using="replica1"):
+        assert Product.objects.using("replica1").count() == 1
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(LogPosition, "seconds_behind", lambda *_: 61)
+            assert replicas.seconds_behind("replica1") is None
+        assert Product.objects.using("replica1").count() == 1
+
+
+def test_one_at_a_time_tries_a_replica_again(shop, clock):
+    missing(shop, "replica1")
+    assert replicas.seconds_behind("replica1") is None
+    clock.ahead = 11
+    assert replicas._is_due("replica1")
+    assert not replicas._is_due("replica1")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read any file")
+def test_a_replica_that_may_not_be_read(shop):
+    shop.file("replica1").chmod(0)
+    for _ in range(20):
+        with reading.scope():
+            assert reading.database() == "replica2"

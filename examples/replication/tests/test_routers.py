@@ -1,0 +1,171 @@
+"""The router, and the traps of Django's own that it has to be right about."""
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.contrib.sessions.backends.db import SessionStore
+from django.core.exceptions import ValidationError
+from django.db import OperationalError, router, transaction
+
+from products.models import Product
+from reviews.models import Review
+from shop import reading
+
+
+@pytest.fixture
+def scope(shop):
+    with reading.scope() as scope:
+        yield scope
+
+
+def write_elsewhere(model, **fields):
+    """Write as somebody else does, whose writes this scope need not see."""
+    with reading.scope():
+        return model.objects.create(**fields)
+
+
+def test_reads_go_to_a_replica_and_writes_to_the_primary(scope):
+    alias = router.db_for_read(Product)
+    assert alias in ("replica1", "replica2")
+    assert Product.objects.get()._state.db == alias
+    assert router.db_for_write(Product) == "default"
+    assert router.db_for_write(Product, instance=Product.objects.get()) == "default"
+
+
+def test_the_choice_is_the_same_for_each_question_of_a_scope_and_not_for_each_scope(shop):
+    choices = set()
+    for _ in range(30):
+        with reading.scope():
+            choices.add(frozenset(router.db_for_read(model) for model in (Product, User) * 5))
+    assert choices == {frozenset(["replica1"]), frozenset(["replica2"])}
+
+
+def test_a_replica_cannot_be_written_to(scope):
+    with pytest.raises(OperationalError, match="readonly"):
+        Product.objects.using("replica1").create(name="", description="", price=1)
+
+
+def test_what_was_read_from_a_replica_is_saved_and_deleted_on_the_primary(scope):
+    product = Product.objects.get()
+    assert product._state.db != "default"
+    product.name = "Punctual sundial"
+    product.save()
+    assert Product.objects.using("default").get().name == "Punctual sundial"
+    stale = Product.objects.using("replica1").get()
+    assert stale.delete()[0] == 1
+    assert not Product.objects.using("default").exists()
+
+
+def test_objects_from_different_databases_may_be_related(scope):
+    product = Product.objects.using("replica1").get()
+    author = User.objects.using("replica2").get()
+    review = Review.objects.create(product=product, author=author, rating=5, text="Ticks.")
+    group = Group.objects.create(name="clockmakers")
+    author.groups.add(group)
+    assert list(review.author.groups.all()) == [group]
+
+
+def test_only_the_primary_is_migrated():
+    assert router.allow_migrate("default", "products")
+    assert not router.allow_migrate("replica1", "products")
+    assert not router.allow_migrate("replica2", "next_year", model_name=None)
+
+
+def test_a_transaction_reads_its_own_writes(scope):
+    with transaction.atomic():
+        Product.objects.create(name="Egg timer", description="", price=3)
+        assert Product.objects.filter(name="Egg timer").exists()
+
+
+def test_a_transaction_of_the_old_sort_does_so_too(scope):
+    transaction.set_autocommit(False)
+    try:
+        assert router.db_for_read(Product) == "default"
+    finally:
+        transaction.rollback()
+        transaction.set_autocommit(True)
+    assert router.db_for_read(Product) != "default"
+
+
+def test_refreshing_what_was_written_reads_it_from_where_it_was_written(shop):
+    """Also in a scope that did not write it: a replica may have an older state, or nothing."""
+    product = write_elsewhere(Product, name="Egg timer", description="", price=3)
+    with reading.scope():
+        product.refresh_from_db()
+        assert product.name == "Egg timer"
+
+
+def test_refreshing_sees_what_the_scope_wrote_by_another_way(scope):
+    product = Product.objects.get()
+    assert product._state.db != "default"
+    Product.objects.update(name="Punctual sundial")
+    product.refresh_from_db()
+    assert product.name == "Punctual sundial"
+
+
+def test_what_belongs_to_an_object_from_the_primary_is_read_there(shop):
+    """Else a deferred field or a foreign key of a row that is not replicated yet has no row."""
+    group = write_elsewhere(Group, name="clockmakers")
+    with reading.scope():
+        group = Group.objects.using("default").only("pk").get(pk=group.pk)
+        assert group.name == "clockmakers"
+
+
+def test_validate_unique_finds_what_the_same_scope_wrote(scope):
+    User.objects.create(username="harrison")
+    with pytest.raises(ValidationError, match="already exists"):
+        User(username="harrison", password="x").full_clean()
+
+
+def test_validate_unique_of_what_others_wrote_needs_the_primary(shop):
+    write_elsewhere(User, username="harrison")
+    with reading.scope():
+        User(username="harrison", password="x").full_clean()  # the replicas have no harrison yet
+        with reading.use_primary(), pytest.raises(ValidationError, match="already exists"):
+            User(username="harrison", password="x").full_clean()
+
+
+def test_get_or_create_and_update_or_create_look_on_the_primary(shop):
+    harrison = write_elsewhere(User, username="harrison")
+    with reading.scope():
+        assert User.objects.get_or_create(username="harrison") == (harrison, False)
+        assert User.objects.update_or_create(username="harrison") == (harrison, False)
+
+
+def test_select_for_update_is_on_the_primary(scope):
+    with transaction.atomic():
+        assert Product.objects.select_for_update().get()._state.db == "default"
+
+
+def test_a_session_is_never_read_from_a_replica(shop):
+    with reading.scope():
+        session = SessionStore()
+        session["cart"] = "sundial"
+        session.create()
+    with reading.scope():
+        assert SessionStore(session.session_key)["cart"] == "sundial"
+    shop.replicate()
+    with reading.scope():
+        SessionStore(session.session_key).flush()  # logged out
+    with reading.scope():
+        assert not SessionStore().exists(session.session_key)
+        assert dict(SessionStore(session.session_key).items()) == {}
+
+
+def test_bulk_create_goes_to_the_primary_and_is_seen(scope):
+    Product.objects.bulk_create(Product(name="", description="", price=n) for n in range(3))
+    assert Product.objects.count() == 4
+
+
+def test_migrating_a_replica_is_refused(manage):
+    assert manage("migrate").returncode == 0
+    (manage.folder / "replica1.sqlite3").write_bytes(b"")
+    process = manage("migrate", "--database=replica1")
+    assert process.returncode == 1
+    assert "readonly" in process.stderr
+
+
+@pytest.mark.parametrize("command", [["check"], ["makemigrations", "--check"], ["migrate"]])
+def test_commands_do_without_replicas(manage, command):
+    process = manage(*command)
+    assert (process.returncode, process.stderr) == (0, "")
+    assert not list(manage.folder.glob("replica?.sqlite3"))

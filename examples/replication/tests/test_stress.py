@@ -1,0 +1,214 @@
+"""Threads and asyncio's tasks that write and read, with replicas that lag, die and come back.
+
+Nobody may see a state older than what they wrote, nor an error. ``STRESS=1`` runs the long form.
+"""
+
+import asyncio
+import os
+import sqlite3
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from random import Random
+from threading import Event
+from time import monotonic, sleep
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.db import connections, transaction
+
+from products.models import Product
+from replication import files, snapshot
+from replication.applier import Applier
+from shop import reading
+
+LONG = "STRESS" in os.environ
+OPERATIONS = 20_000 if LONG else 2_000  # writes and reads, by threads and tasks together
+DEATHS = 4  # of replicas, at least
+WORKERS = 4  # threads, and as many tasks
+
+
+class Chaos:
+    """Applies the log with a delay that changes, kills replicas, and makes them anew."""
+
+    def __init__(self, seed):
+        self.random = Random(seed)
+        self.stop = Event()
+        self.deaths = 0
+
+    def run(self):
+        try:
+            while not self.stop.is_set():
+                self.applying()
+        finally:
+            self.stop.set()
+
+    def goes_on(self):
+        return self.deaths < DEATHS and not self.stop.is_set()
+
+    def applying(self):
+        """Apply for a while; then a replica dies; then it is there again."""
+        primary, replicas = files.primary(), files.replicas()
+        with ExitStack() as stack:
+            appliers = [
+                stack.enter_context(
+                    closing(Applier(primary, replica, self.random.uniform(0, 0.02)))
+                )
+                for replica in replicas.values()
+            ]
+            end = monotonic() + self.random.uniform(0.1, 0.6)
+            while monotonic() < end and not self.stop.is_set():
+                self.random.choice(appliers).step()
+                sleep(self.random.uniform(0, 0.01))
+        # Mostly one of them dies, sometimes both.
+        victims = self.random.sample(list(replicas.values()), self.random.choice([1, 1, 2]))
+        for replica in victims:
+            self.random.choice([self.removed, self.overwritten, self.scribbled, self.emptied])(
+                replica
+            )
+            self.deaths += 1
+        self.stop.wait(self.random.uniform(0, 0.2))
+        for replica in victims:
+            snapshot.take(primary, replica)
+
+    def removed(self, replica):
+        for suffix in ("", "-wal", "-shm"):
+            replica.with_name(replica.name + suffix).unlink(missing_ok=True)
+
+    def overwritten(self, replica):
+        self.removed(replica)
+        replica.write_bytes(b"The cuckoo has nested here." * 1000)
+
+    def scribbled(self, replica):
+        """Under those who have it open."""
+        with replica.open("r+b") as file:
+            file.write(b"The cuckoo has nested here." * 10)
+
+    def emptied(self, replica):
+        """A table is gone: the position can be read, and the rows can't."""
+        with closing(sqlite3.connect(replica, timeout=10)) as connection:
+            connection.execute("DROP TABLE products_product")
+
+
+class Worker:
+    """Counts a product of its own up, by all ways to write, and looks at it by all ways to read."""
+
+    def __init__(self, number, seed):
+        self.random = Random(f"{seed} {number}")
+        self.pk = Product.objects.create(name="0", description="", price=1).pk
+        self.written = 0
+        self.position = None
+        self.seen = Counter()
+
+    def pause(self):
+        return self.random.uniform(0, 0.03)
+
+    def request(self):
+        """Be one request: some reads and writes. Returns how many there were."""
+        operations = self.random.randint(1, 6)
+        with reading.scope(self.position) as scope:
+            for _ in range(operations):
+                self.operate()
+            if scope.last_write:
+                self.position = scope.take_position()
+        return operations
+
+    def operate(self):
+        if self.random.random() < 0.8:
+            self.read()
+        else:
+            self.write()
+
+    def write(self):
+        self.written += 1
+        rows = Product.objects.filter(pk=self.pk)
+        way = self.random.randrange(3)
+        if way == 0:
+            rows.update(name=str(self.written))
+        elif way == 1:
+            product = rows.get()
+            product.name = str(self.written)
+            product.save()
+        else:
+            with transaction.atomic():
+                rows.update(name=str(self.written))
+                self.read()
+
+    def read(self):
+        rows = Product.objects.filter(pk=self.pk)
+        (product,) = rows.all() if self.random.random() < 0.5 else rows.iterator(chunk_size=1)
+        assert int(product.name) == self.written, (product._state.db, product.name, self.written)
+        self.seen[product._state.db] += 1
+
+    async def request_in_a_task(self):
+        """The same, where each operation may be in a thread of its own."""
+        operations = self.random.randint(1, 6)
+        with reading.scope(self.position) as scope:
+            for _ in range(operations):
+                own_thread = self.random.random() < 0.3
+                await sync_to_async(
+                    lambda own=own_thread: self.operate_and_close() if own else self.operate(),
+                    thread_sensitive=not own_thread,
+                )()
+            if scope.last_write:
+                self.position = await sync_to_async(scope.take_position)()
+        return operations
+
+    def operate_and_close(self):
+        self.operate()
+        connections.close_all()
+
+
+@pytest.mark.parametrize("seed", range(3 if LONG else 1))
+def test_nobody_sees_a_stale_state_of_their_own_or_an_error(shop, settings, caplog, seed):
+    settings.REPLICA_RETRY = 0.05
+    with connections["default"].cursor() as cursor:
+        cursor.execute("PRAGMA journal_mode = WAL")
+    threads = [Worker(n, seed) for n in range(WORKERS)]
+    tasks = [Worker(n + WORKERS, seed) for n in range(WORKERS)]
+    for replica in files.replicas().values():
+        snapshot.take(files.primary(), replica)
+    each = OPERATIONS // (2 * WORKERS)
+
+    def work(worker):
+        done = 0
+        try:
+            while done < each or chaos.goes_on():
+                done += worker.request()
+                sleep(worker.pause())
+                if worker.random.random() < 0.05:
+                    connections.close_all()  # as Django does at the end of a request
+        finally:
+            connections.close_all()
+        return done
+
+    async def work_in_a_task(worker):
+        done = 0
+        while done < each or chaos.goes_on():
+            done += await worker.request_in_a_task()
+            await asyncio.sleep(worker.pause())
+        return done
+
+    async def work_in_tasks():
+        try:
+            return await asyncio.gather(*map(work_in_a_task, tasks))
+        finally:
+            await sync_to_async(connections.close_all)()
+
+    chaos = Chaos(seed)
+    with ThreadPoolExecutor(WORKERS + 2) as pool:
+        chaotic = pool.submit(chaos.run)
+        try:
+            working = [pool.submit(work, worker) for worker in threads]
+            working_in_tasks = pool.submit(asyncio.run, work_in_tasks())
+            done = sum(future.result() for future in working) + sum(working_in_tasks.result())
+        finally:
+            chaos.stop.set()
+        chaotic.result()
+
+    seen = sum((worker.seen for worker in threads + tasks), Counter())
+    print(f"{done} operations, read from {dict(seen)}, {chaos.deaths} deaths of replicas")
+    assert done >= OPERATIONS and chaos.deaths >= DEATHS
+    # It was not all done by the primary.
+    assert min(seen["replica1"], seen["replica2"]) > seen.total() / 100
+    assert any("is not read from" in message for message in caplog.messages)
