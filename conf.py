@@ -24,6 +24,7 @@ extensions = [
     "slides.deck",
 ]
 nitpicky = True
+exclude_patterns = ["replication.rst"]  # In slides/: a part of the deck, which includes it.
 
 html_theme = "theme"
 html_title = project

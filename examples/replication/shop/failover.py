@@ -14,6 +14,7 @@ def fail_over(execute, sql, params, many, context):
 
     When the router chose the replica, it was fit, but that is a moment ago. A query that it cannot
     answer, being gone, or restarted, or at odds with what it has to apply, is sent to the primary.
+    So is one that ``using()`` sent to the replica: it looks the same from here.
     """
     replica = context["connection"]
     try:
