@@ -4,10 +4,11 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 VENV := .venv/$(VERSION)
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+BENCH := .venv/bench-$(VERSION)
 BUILD := $(BIN)/python -m sphinx -c . -q
 SITE := _build/site
 
-.PHONY: help site test stress pdf html slides serve format lock clean
+.PHONY: help site test stress bench pdf html slides serve format lock clean usable
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## / ## /' | awk -F ' ## ' '{ printf "make %-8s %s\n", $$1, $$2 }'
@@ -28,6 +29,9 @@ test: site ## everything that proves the project, the site among it
 
 stress: $(READY) ## the long forms of the examples' tests: many kills, many operations
 	cd examples/replication && STRESS=1 $(CURDIR)/$(BIN)/python -m pytest -q -k "stress or kill"
+
+bench: $(BENCH)/ready ## what each pattern costs, beside peers and limits, into benchmarks/results
+	$(BENCH)/bin/python -m benchmarks.replication
 
 pdf: site ## the deck on paper, a page a slide, and a handout with the notes; the site then links them
 	$(BIN)/python slides/to_pdf.py $(SITE)/slides
@@ -54,14 +58,21 @@ lock: $(READY) ## requirements.lock again, from pyproject.toml
 clean: ## remove all that these targets made
 	rm -rf _build .venv
 
-# A fresh environment each time that the lock file changes.
-$(READY): requirements.lock
-	$(if $(VERSION),,$(error $(PYTHON) does not run: install Python 3.11 or later, or name one: make PYTHON=python3.13))
-	$(if $(call runs,import sys; assert sys.version_info >= (3, 11)),,$(error Python $(VERSION) is too old: install 3.11 or later, and name it: make PYTHON=python3.13))
-	$(if $(call runs,import venv; import ensurepip),,$(error $(PYTHON) has no venv module: install it (on Debian and Ubuntu: apt install python3-venv)))
+# A fresh environment each time that its list of packages changes.
+$(READY): requirements.lock | usable
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
 	@touch $@
+
+$(BENCH)/ready: benchmarks/requirements.txt | usable
+	$(PYTHON) -m venv --clear $(BENCH)
+	$(BENCH)/bin/python -m pip install -q --disable-pip-version-check -r $<
+	@touch $@
+
+usable:
+	$(if $(VERSION),,$(error $(PYTHON) does not run: install Python 3.11 or later, or name one: make PYTHON=python3.13))
+	$(if $(call runs,import sys; assert sys.version_info >= (3, 11)),,$(error Python $(VERSION) is too old: install 3.11 or later, and name it: make PYTHON=python3.13))
+	$(if $(call runs,import venv; import ensurepip),,$(error $(PYTHON) has no venv module: install it (on Debian and Ubuntu: apt install python3-venv)))
 
 runs = $(shell $(PYTHON) -c '$(1)' 2>/dev/null && echo yes)
 

@@ -22,6 +22,7 @@ extensions = [
     "sphinx_revealjs",
     "theme",
     "slides.deck",
+    "benchmarks.figures",
 ]
 nitpicky = True
 exclude_patterns = ["replication.rst"]  # In slides/: a part of the deck, which includes it.

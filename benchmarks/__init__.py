@@ -1,0 +1,147 @@
+"""What each pattern costs: measured beside peers and limits, on the machine at hand.
+
+What the benchmarks of all patterns share is here: a copy of the example to measure, a way to time
+several things in turn, and a file of results.
+"""
+
+import json
+import os
+import platform
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from time import perf_counter, process_time
+
+HERE = Path(__file__).parent
+
+# What a number of seconds for one operation is, in each unit.
+UNITS = {
+    "ns": lambda seconds: seconds * 1e9,
+    "µs": lambda seconds: seconds * 1e6,
+    "ms": lambda seconds: seconds * 1e3,
+    "rows/s": lambda seconds: 1 / seconds,
+}
+ROW = "  {:<36}{:>11}{:>9}{:>9}{:>8}{:>13}{:>8}"
+
+
+def versions_of(packages):
+    """Return a dict of the versions of installed packages; exit where one is not installed."""
+    try:
+        return {package: version(package) for package in packages}
+    except PackageNotFoundError as error:
+        sys.exit(
+            f"{error.name} is not installed. Run: make bench, "
+            "or: python -m pip install -r benchmarks/requirements.txt"
+        )
+
+
+@contextmanager
+def copy_of(example):
+    """Work in a copy of an example's folder, without databases, from which Python imports."""
+    with TemporaryDirectory() as folder:
+        copy = Path(folder) / example
+        ignored = shutil.ignore_patterns("*.sqlite3*", "__pycache__", ".*")
+        shutil.copytree(HERE.parent / "examples" / example, copy, ignore=ignored)
+        before = Path.cwd()
+        os.chdir(copy)
+        sys.path.insert(0, str(copy))
+        try:
+            yield
+        finally:
+            os.chdir(before)
+
+
+def manage(*arguments):
+    """Run manage.py in the current folder; exit with its message where it fails."""
+    process = subprocess.run([sys.executable, "manage.py", *arguments], capture_output=True)
+    if process.returncode:
+        sys.exit(f"manage.py {' '.join(arguments)}: {process.stderr.decode().strip()}")
+
+
+def summary(values):
+    """Return the median and the range of some numbers, to four digits."""
+    values = list(values)
+    figures = {"median": median(values), "min": min(values), "max": max(values)}
+    return {name: float(f"{figure:.4g}") for name, figure in figures.items()}
+
+
+def compare(title, unit, functions, runs, prepare=lambda name: None):
+    """Time functions in turn, A B A B, after a round that does not count; print and return it.
+
+    ``functions`` is a dict by name. Each does some operations, and returns how many; before that,
+    ``prepare(name)`` is called, whose time does not count. The result holds for each name, in
+    ``unit`` for one operation, a summary of the time that this process had a processor for
+    (``cpu``), of the time that passed (``wall``), and of either's ratio to that of the first
+    function in the same round: other processes disturb the ratio least.
+    """
+    times = {name: {"cpu": [], "wall": []} for name in functions}
+    for run in range(1 + runs):
+        for name, function in functions.items():
+            prepare(name)
+            wall, cpu = perf_counter(), process_time()
+            operations = function()
+            wall, cpu = perf_counter() - wall, process_time() - cpu
+            if run:
+                times[name]["cpu"].append(UNITS[unit](cpu / operations))
+                times[name]["wall"].append(UNITS[unit](wall / operations))
+    reference = times[next(iter(functions))]
+    result = {}
+    for name, clocks in times.items():
+        result[name] = {}
+        for clock, values in clocks.items():
+            pairs = zip(values, reference[clock], strict=True)
+            result[name][clock] = summary(values)
+            result[name][f"{clock}_ratio"] = summary(value / other for value, other in pairs)
+    print(f"\n{title}")
+    heads = ["cpu median", "min", "max", "×", "wall median", "×"]
+    print(ROW.format(f"{unit}, {runs} runs in turn", *heads))
+    for name, figures in result.items():
+        numbers = [*figures["cpu"].values(), figures["cpu_ratio"]["median"]]
+        numbers += [figures["wall"]["median"], figures["wall_ratio"]["median"]]
+        print(ROW.format(name, *map(legible, numbers)), flush=True)
+    return {"unit": unit, "runs": runs, "figures": result}
+
+
+def legible(number):
+    return f"{number:,.0f}" if number >= 1000 else f"{number:.3g}"
+
+
+def save(name, packages, results):
+    """Write ``results/<name>.json``: the results, and what they were measured on."""
+    about = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": {
+            "cpu": cpu_model(),
+            "cores": os.cpu_count(),
+            "system": platform.system(),
+            "load_average": round(os.getloadavg()[0], 1),  # of the last minute: 1 is the benchmark
+        },
+        "versions": {
+            "Python": platform.python_version(),
+            "SQLite": sqlite3.sqlite_version,
+            **packages,
+        },
+    }
+    path = HERE / "results" / f"{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    text = json.dumps(about | {"results": results}, indent=2, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
+    print(f"\nWritten: {path.relative_to(HERE.parent)}")
+
+
+def cpu_model():
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next(
+        (line.split(":")[1].strip() for line in lines if line.startswith("model name")),
+        platform.machine(),
+    )

@@ -1,0 +1,41 @@
+"""Prose takes its figures from the results of the benchmarks, and can't name one that isn't there."""
+
+import json
+
+import pytest
+
+from benchmarks import HERE
+
+CONF = (
+    f"import sys\nsys.path.insert(0, {str(HERE.parent)!r})\nextensions = ['benchmarks.figures']\n"
+)
+
+
+@pytest.fixture
+def build(house):
+    """Build a page with that text; return the exit status, the warnings and the page."""
+
+    def build(text):
+        house.write("conf.py", CONF)
+        house.write("docs/index.rst", f"Title\n=====\n\n{text}\n")
+        return house.build()
+
+    return build
+
+
+def test_a_figure_is_that_of_the_results(build):
+    results = json.loads((HERE / "results/replication.json").read_text())["results"]
+    milliseconds = results["index"]["figures"]["with the index"]["wall"]["median"]
+    status, warnings, html = build("It takes :measured:`replication | index | with the index`.")
+    assert (status, warnings) == (0, "")
+    shown = html.partition("It takes ")[2].partition("\N{NO-BREAK SPACE}ms.")[0]
+    assert float(shown) == pytest.approx(milliseconds, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "name", ["nothing | index | with the index", "replication | index | nothing", "replication"]
+)
+def test_a_figure_that_nobody_measured_fails_the_build(build, name):
+    status, warnings, html = build(f"It takes :measured:`{name}`.")
+    assert status == 1
+    assert f"index.rst:4: WARNING: {name}: no such figure in benchmarks/results" in warnings
