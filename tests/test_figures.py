@@ -1,4 +1,4 @@
-"""Prose takes its figures from the results of the benchmarks, and can't name one that isn't there."""
+"""Prose takes its figures from the results of the benchmarks, and can name no other."""
 
 import json
 
