@@ -129,7 +129,7 @@ def test_slash_and_a_search_that_shows_what_it_found(open_page):
     assert "which database a query will hit" in found.locator("p").inner_text()
     found.locator("a").click()
     assert page.title().startswith("How Django picks a database")
-    assert page.locator(".highlighted").count()
+    page.wait_for_selector(".highlighted")
 
 
 def test_a_search_without_hits_says_so(open_page):
