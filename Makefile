@@ -29,9 +29,11 @@ test: site ## everything that proves the project, the site among it
 
 stress: $(READY) ## the long forms of the examples' tests: many kills, many operations
 	cd examples/replication && STRESS=1 $(CURDIR)/$(BIN)/python -m pytest -q -k "stress or kill"
+	cd examples/sharding && STRESS=1 $(CURDIR)/$(BIN)/python -m pytest -q -k "processes_at_once or killed_under"
 
 bench: $(BENCH)/ready ## what each pattern costs, beside peers and limits, into benchmarks/results
 	$(BENCH)/bin/python -m benchmarks.replication
+	$(BENCH)/bin/python -m benchmarks.sharding
 
 pdf: site ## the deck on paper, a page a slide, and a handout with the notes; the site then links them
 	$(BIN)/python slides/to_pdf.py $(SITE)/slides

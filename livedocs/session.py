@@ -14,7 +14,7 @@ from livedocs.interpreter import TIMEOUT, Interpreter
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
-IGNORED = shutil.ignore_patterns("*.sqlite3*", "__pycache__", ".*_cache")
+IGNORED = shutil.ignore_patterns("*.sqlite3*", "__pycache__", ".*")
 FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 
 

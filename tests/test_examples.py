@@ -24,7 +24,7 @@ EXAMPLES = sorted(path.parent for path in Path(__file__).parents[1].glob("exampl
 @pytest.fixture(params=EXAMPLES, ids=lambda folder: folder.name)
 def example(request, tmp_path):
     """A copy of an example's folder, alone."""
-    ignored = shutil.ignore_patterns("*.sqlite3*", "__pycache__", ".*_cache")
+    ignored = shutil.ignore_patterns("*.sqlite3*", "__pycache__", ".*")
     return shutil.copytree(request.param, tmp_path / request.param.name, ignore=ignored)
 
 

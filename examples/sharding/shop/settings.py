@@ -1,0 +1,76 @@
+from pathlib import Path
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+SHARDS = ["shard0", "shard1", "shard2", "shard3"]
+# default has all that is global: products, users, the admin, and the map that says which shard has
+# which customers. To use other engines, write the dict out: nothing else here knows of SQLite.
+DATABASES = {
+    alias: {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": BASE_DIR / f"{alias}.sqlite3",
+        "OPTIONS": {
+            # Let one transaction wait for another. By default SQLite fails a transaction that read
+            # first, and comes to write after another has.
+            "transaction_mode": "IMMEDIATE",
+            # And let nobody who reads wait for one who writes.
+            "init_command": "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL",
+        },
+    }
+    for alias in ["default", *SHARDS]
+}
+DATABASE_ROUTERS = ["shop.routers.ShardRouter"]
+
+# The numbers that this host's processes may take, one each, for the keys that they make. A second
+# host gets others: range(64, 128).
+KEY_WORKERS = range(64)
+KEY_WORKERS_DIR = BASE_DIR / ".workers"
+
+# For a shop on your own machine: one on the internet needs a secret key and DEBUG = False.
+SECRET_KEY = "not a secret"
+DEBUG = True
+
+INSTALLED_APPS = [
+    "shop",  # for its templates and its stylesheet: it has no models
+    "products",
+    "customers",
+    "directory",
+    "sharding",
+    "sharding.fences",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.messages",
+    "django.contrib.sessions",
+    "django.contrib.staticfiles",
+]
+
+MIDDLEWARE = [
+    "shop.middleware.QueryLogMiddleware",  # first, so that it sees the queries of all the others
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+
+ROOT_URLCONF = "shop.urls"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+STATIC_URL = "static/"
+TIME_ZONE = "UTC"
+LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "product_list"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

@@ -1,0 +1,86 @@
+"""Scatter-gather with a thread a shard, as on servers; here on files."""
+
+import threading
+
+import pytest
+from django.conf import settings
+from django.db import OperationalError, connections, transaction
+
+from conftest import customer_on
+from customers.models import Customer
+from sharding import gather
+
+CUSTOMERS = Customer.objects.all()
+
+
+@pytest.fixture
+def threads(shop, monkeypatch):
+    monkeypatch.setattr(gather, "_threads", {})
+    # What it is that SQLite's files are taken for: anything but SQLite.
+    for alias in settings.SHARDS:
+        monkeypatch.setattr(type(connections[alias]), "vendor", "a server")
+    yield
+    for pool in gather._threads.values():
+        pool.submit(connections.close_all).result()
+        pool.shutdown()
+
+
+def who(rows):
+    return threading.current_thread().name, id(connections[rows.db].connection), rows.count()
+
+
+def test_a_thread_a_shard_and_its_connection_stay(threads):
+    customer_on("shard1")
+    gather.count(CUSTOMERS)
+    first, second = gather.each(CUSTOMERS, who), gather.each(CUSTOMERS, who)
+    assert first == second
+    assert [name for name, _, _ in first.values()] == [f"gather {a}_0" for a in settings.SHARDS]
+    assert [count for _, _, count in first.values()] == [0, 1, 0, 0]
+
+
+def test_they_are_asked_at_the_same_time(threads):
+    barrier = threading.Barrier(len(settings.SHARDS), timeout=5)
+    gather.each(CUSTOMERS, lambda rows: barrier.wait())
+
+
+def test_inside_a_transaction_this_thread_asks_one_after_the_other(threads):
+    me = threading.current_thread().name
+    with transaction.atomic(using="shard1"):
+        customer_on("shard1")
+        asked = gather.each(CUSTOMERS, who)
+    assert {name for name, _, _ in asked.values()} == {me}
+    assert asked["shard1"][2] == 1  # sees its own write
+
+
+def test_a_gather_within_a_gather_does_not_wait_for_itself(threads):
+    counts = gather.each(CUSTOMERS, lambda rows: gather.count(CUSTOMERS))
+    assert set(counts.values()) == {0}
+
+
+def test_who_listens_here_hears_the_threads(threads):
+    heard = []
+
+    def listen(execute, sql, params, many, context):
+        heard.append(context["connection"].alias)
+        return execute(sql, params, many, context)
+
+    with (
+        connections["shard0"].execute_wrapper(listen),
+        connections["shard3"].execute_wrapper(listen),
+    ):
+        gather.count(CUSTOMERS)
+    assert sorted(heard) == ["shard0", "shard3"]
+    gather.count(CUSTOMERS)
+    assert len(heard) == 2
+
+
+def test_a_shard_that_is_down(threads):
+    def ask(rows):
+        if rows.db == "shard2":
+            raise OperationalError("connection refused")
+        return rows.count()
+
+    answer = gather.each(CUSTOMERS, ask, partial=True)
+    assert list(answer.value) == ["shard0", "shard1", "shard3"]
+    assert str(answer.missing["shard2"]) == "connection refused"
+    assert gather.count(CUSTOMERS) == 0  # and is asked again the next time
