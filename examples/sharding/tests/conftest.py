@@ -91,7 +91,7 @@ def manage(tmp_path):
     if any(connection.vendor != "sqlite" for connection in connections.all()):
         pytest.skip("the databases of a copy are its own only when they are files in its folder")
     folder = tmp_path / "sharding"
-    ignore = shutil.ignore_patterns("*.sqlite3*", "workers", "__pycache__", ".*")
+    ignore = shutil.ignore_patterns("*.sqlite3*", "__pycache__", ".*")
     shutil.copytree(settings.BASE_DIR, folder, ignore=ignore)
     # Of the test run, the environment names the settings: manage.py is to find them by itself.
     environment = {k: v for k, v in os.environ.items() if k != "DJANGO_SETTINGS_MODULE"}

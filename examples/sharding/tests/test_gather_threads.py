@@ -84,3 +84,22 @@ def test_a_shard_that_is_down(threads):
     assert list(answer.value) == ["shard0", "shard1", "shard3"]
     assert str(answer.missing["shard2"]) == "connection refused"
     assert gather.count(CUSTOMERS) == 0  # and is asked again the next time
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_connection_that_the_server_has_closed_is_opened_again(threads, times):
+    count = gather.count(CUSTOMERS)  # each thread has its connection from here on
+    failures = iter(range(times))
+
+    def fail(execute, sql, params, many, context):
+        if next(failures, None) is not None:
+            raise OperationalError("the server closed the connection")
+        return execute(sql, params, many, context)
+
+    with connections["shard0"].execute_wrapper(fail):
+        if times == 1:
+            assert gather.count(CUSTOMERS) == count
+        else:  # It is not asked a third time.
+            with pytest.raises(gather.ShardDown, match="shard0"):
+                gather.count(CUSTOMERS)
+    assert next(failures, None) is None
