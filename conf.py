@@ -25,7 +25,8 @@ extensions = [
     "benchmarks.figures",
 ]
 nitpicky = True
-exclude_patterns = ["replication.rst"]  # In slides/: a part of the deck, which includes it.
+# In slides/: parts of the deck, which includes them.
+exclude_patterns = ["replication.rst", "sharding.rst"]
 
 html_theme = "theme"
 html_title = project

@@ -4,7 +4,7 @@ from django.db import models
 class EmailAddress(models.Model):
     """Whose an e-mail address is: unique across all shards, though none of them sees the others.
 
-    ``signup.py`` has how an address comes to be here.
+    ``claims.py`` has how an address comes to be here.
     """
 
     email = models.EmailField(primary_key=True)  # in lower case

@@ -32,6 +32,7 @@ from sharding.keys import new_key
 
 __all__ = ["Bucket", "MapVersion"]  # so that Django finds them
 
+LOOKUPS = (Exact, In)  # the conditions that tell the shard
 PATIENCE = 10  # seconds that a write waits for a bucket that is moving
 
 
@@ -146,9 +147,10 @@ def buckets_asked_for(query):
             found = [asked for child in node.children if (asked := asked_for(child)) is not None]
             return set.intersection(*found) if found else None
         if (
-            isinstance(node, Exact | In)
+            isinstance(node, LOOKUPS)
             and isinstance(node.lhs, Col)
-            and (node.lhs.alias, node.lhs.target) in [(table, field) for field in fields]
+            and node.lhs.alias == table
+            and node.lhs.target in fields
             and node.rhs_is_direct_value()
         ):
             keys = node.rhs if isinstance(node, In) else [node.rhs]
@@ -213,8 +215,8 @@ class ShardedQuerySet(models.QuerySet):
             return super().db  # by the hint of a related manager, or not at all
         if not buckets:
             return settings.SHARDS[0]  # nothing is asked: the answer is the same everywhere
-        aliases = by_alias(buckets, lambda bucket: bucket)
-        if len(aliases) > 1:
+        # One bucket is on one shard, which the router finds.
+        if len(buckets) > 1 and len(aliases := by_alias(buckets, lambda bucket: bucket)) > 1:
             raise ShardUnknown(
                 f"These {self.model._meta.verbose_name_plural} are on {len(aliases)} shards: "
                 f"{', '.join(sorted(aliases))}. Ask all shards: sharding.gather."

@@ -159,7 +159,7 @@ def die_after(ticks):
 
 
 def move(random):
-    """Move buckets back and forth; kill who does so, by the clock or by what was done; and again."""
+    """Move buckets about; kill who does so, by the clock or by what was done; and again."""
     killed = finished = 0
     while killed < int(os.environ["KILLS"]):
         numbers, target = random.sample(MOVING, random.randint(1, 5)), random.choice(SHARDS)

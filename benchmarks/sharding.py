@@ -1,0 +1,629 @@
+"""What sharding costs: its keys, its routing, asking all shards, filling and moving them.
+
+Run by ``make bench``, from the root of the project: ``python -m benchmarks.sharding``.
+"""
+
+import io
+import os
+import random
+import secrets
+import time
+from contextlib import ExitStack, contextmanager, redirect_stderr
+from datetime import datetime, timedelta
+from functools import cache, partial
+from itertools import repeat
+from pathlib import Path
+from sqlite3 import connect
+from time import perf_counter, sleep
+from types import SimpleNamespace
+from unittest.mock import patch
+from uuid import UUID, uuid4
+
+from benchmarks import compare, copy_of, manage, save, summary, versions_of
+
+PACKAGES = ["Django", "SQLAlchemy"]
+CUSTOMERS = 60_000  # with one and a half orders each
+NUMBERS = [1, 2, 4, 8, 16]  # of shards
+LATENCY = 0.005  # seconds, of a query
+TOP = 20
+KEYS = 40_000
+ONE = 1_000_000  # orders in one database
+OURS = "examples/sharding"
+
+
+def shards(number):
+    """Return the aliases of the shards that the same rows are spread over, this many."""
+    return [f"{shard}_of_{number}" for shard in range(number)]
+
+
+def set_up():
+    """Fill the shop with its four shards, and the same rows into one database, two shards, 4, …"""
+    print(f"{CUSTOMERS:,} customers with their orders…", flush=True)
+    manage("migrate")
+    manage("migrate_shards")
+    manage("populate", f"--customers={CUSTOMERS}")
+
+    os.environ["DJANGO_SETTINGS_MODULE"] = "shop.settings"
+    import django
+    from django.conf import settings
+
+    settings.DEBUG = False  # else Django keeps each query
+    for number in NUMBERS:
+        for alias in shards(number):
+            settings.DATABASES[alias] = settings.DATABASES["default"] | {
+                "NAME": Path(f"{alias}.sqlite3").resolve()
+            }
+    django.setup()
+    from sharding.buckets import BUCKETS, bucket_of
+
+    tables = ["customers_customer", "customers_order"]
+    rows = {table: [] for table in tables}
+    for alias in settings.SHARDS:  # each has a range of the keys, and they come in order
+        for table in tables:
+            rows[table] += driver(alias).execute(f"SELECT * FROM {table} ORDER BY id").fetchall()
+    create = driver("shard0").execute(
+        "SELECT sql FROM sqlite_master WHERE tbl_name LIKE 'customers%' AND sql > '' "
+        "ORDER BY type DESC, name"
+    )
+    statements = [sql for (sql,) in create]
+    layouts = [["default"], *map(shards, NUMBERS)]
+    for aliases in layouts:
+        groups = {(alias, table): [] for alias in aliases for table in tables}
+        for table in tables:
+            for row in rows[table]:
+                alias = aliases[bucket_of(row[0]) * len(aliases) // BUCKETS]
+                groups[alias, table].append(row)
+        for alias in aliases:
+            for sql in statements:
+                driver(alias).execute(sql)
+        for (alias, table), group in groups.items():
+            insert(alias, table, group)
+
+
+def driver(alias):
+    """Return the sqlite3 connection that Django has to a database, as Django has set it up."""
+    from django.db import connections
+
+    connections[alias].ensure_connection()
+    return connections[alias].connection
+
+
+def insert(alias, table, rows, columns=""):
+    """Insert rows, tuples, by nothing but the driver's executemany(), in one transaction."""
+    if rows:
+        marks = ", ".join("?" * len(rows[0]))
+        connection = driver(alias)
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany(f"INSERT INTO {table} {columns} VALUES ({marks})", rows)
+        connection.execute("COMMIT")
+
+
+@cache
+def plain_models():
+    """Return models of the same tables as they are where nothing is sharded."""
+    from django.db import models
+
+    class Customer(models.Model):  # noqa: DJ008
+        id = models.BigIntegerField(primary_key=True)
+        name = models.CharField(max_length=100)
+        email = models.EmailField()
+        joined = models.DateTimeField()
+
+        class Meta:
+            app_label = "plain"
+            managed = False
+            db_table = "customers_customer"
+
+    class Order(models.Model):  # noqa: DJ008
+        id = models.BigIntegerField(primary_key=True)
+        customer = models.ForeignKey(Customer, models.CASCADE, related_name="orders")
+        product_id = models.BigIntegerField()
+        quantity = models.PositiveSmallIntegerField(default=1)
+        price = models.DecimalField(max_digits=8, decimal_places=2)
+        created = models.DateTimeField()
+
+        class Meta:
+            app_label = "plain"
+            managed = False
+            db_table = "customers_order"
+
+    return SimpleNamespace(Customer=Customer, Order=Order)
+
+
+@contextmanager
+def unrouted():
+    """Let Django ask no router: all is in default."""
+    from django.db import router
+
+    with patch.object(router, "routers", []):
+        yield
+
+
+@contextmanager
+def asking(aliases, threads=False, latency=0.0):
+    """Let a gather ask these shards; in threads, as it does with servers; each query takes so long.
+
+    The latency is that of each database, of default too.
+    """
+    from django.conf import settings
+    from django.db import connections
+
+    from sharding import gather
+
+    def slow(execute, *arguments):
+        sleep(latency)
+        return execute(*arguments)
+
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(settings, "SHARDS", aliases))
+        if threads:
+            stack.enter_context(patch.object(gather, "_sequential", lambda aliases: False))
+        if latency:
+            for alias in {"default", *aliases}:
+                stack.enter_context(connections[alias].execute_wrapper(slow))
+        yield
+
+
+def measure_keys(runs=4):
+    """Insert rows with keys of each kind, and look at how large the table and its indexes are.
+
+    A row is an order: it has its key, that of its customer, indexed, and a few bytes of text.
+    """
+    from sharding.keys import new_key
+
+    shard, of_shard = 2, range(512, 768)  # one of four shards, and the buckets that it has
+    tickets = driver("default")
+    tickets.execute("CREATE TABLE ticket (id integer PRIMARY KEY AUTOINCREMENT, stub text UNIQUE)")
+
+    def uuid7():
+        # With a finer time in its first bits of chance, so that one process's are in order (RFC
+        # 9562, 6.2, method 3). Python 3.14 has uuid.uuid7().
+        milliseconds, rest = divmod(time.time_ns(), 1_000_000)
+        number = milliseconds << 80 | 7 << 76 | (rest << 12) // 1_000_000 << 64
+        return UUID(int=number | 2 << 62 | secrets.randbits(62)).hex
+
+    def ticket():
+        # As Flickr's: one row that is replaced, and the number that the replacing uses up.
+        sql = "INSERT OR REPLACE INTO ticket (stub) VALUES ('a')"
+        return tickets.execute(sql).lastrowid
+
+    def no_key():
+        return None  # the database gives it
+
+    def ours():
+        return new_key(random.choice(of_shard))
+
+    bigint = "bigint NOT NULL PRIMARY KEY"
+    text = "char(32) NOT NULL PRIMARY KEY"
+    kinds = {
+        "range-seeded autoincrement": ("integer PRIMARY KEY AUTOINCREMENT", no_key),
+        OURS: (bigint, ours),
+        "uuid7": (text, uuid7),
+        "uuid4": (text, lambda: uuid4().hex),
+        "ticket server": (bigint, ticket),
+    }
+
+    def make(new, number=5_000):
+        for _ in repeat(None, number):
+            new()
+        return number
+
+    makers = {name: partial(make, new) for name, (_, new) in kinds.items() if new is not no_key}
+    making = compare("A key is made", "ns", makers, 5)
+    sizes = {name: [] for name in kinds}
+    opened = {}
+
+    def prepare(name):
+        path = Path("keys.sqlite3")
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{path}{suffix}").unlink(missing_ok=True)
+        connection = opened[name] = connect(path, isolation_level=None)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        column = kinds[name][0]
+        owner = column.split()[0]
+        connection.execute(
+            f"CREATE TABLE line (id {column}, owner {owner} NOT NULL, note text NOT NULL)"
+        )
+        connection.execute("CREATE INDEX line_owner ON line (owner)")
+        if "AUTOINCREMENT" in column:
+            connection.execute("INSERT INTO sqlite_sequence VALUES ('line', ?)", [shard << 40])
+
+    def fill(name, batch=100):
+        connection, new = opened.pop(name), kinds[name][1]
+        # Owners are of the same kind; a sequence can't say them beforehand, so it counts along.
+        first = 1 + (shard << 40) if name == "range-seeded autoincrement" else None
+        owner = first or new()
+        for start in range(0, KEYS, batch):
+            connection.execute("BEGIN IMMEDIATE")
+            for number in range(start, start + batch):
+                key = new()
+                if number % 2 == 0:
+                    owner = first + number if first else key
+                connection.execute("INSERT INTO line VALUES (?, ?, 'Wound daily.')", (key, owner))
+            connection.execute("COMMIT")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        sizes[name].append(pages * connection.execute("PRAGMA page_size").fetchone()[0] / KEYS)
+        connection.close()
+        return KEYS
+
+    functions = {name: partial(fill, name) for name in kinds}
+    rates = compare("Rows with each kind of key, inserted", "rows/s", functions, runs, prepare)
+    tickets.execute("DROP TABLE ticket")
+    figures = {name: summary(values[1:]) for name, values in sizes.items()}
+    print("\nThe table with its indexes, bytes a row")
+    for name, figure in figures.items():
+        print(f"  {name:<36}{figure['median']:>8.1f}", flush=True)
+    return {
+        "keys_made": making,
+        "keys": rates,
+        "key_sizes": {"unit": "bytes a row", "runs": runs, "figures": figures},
+    }
+
+
+def measure_routing():
+    """Time what asks one shard, beside the same where there is but one database."""
+    from django.conf import settings
+    from django.utils import timezone
+
+    from customers.models import Customer
+    from sharding.keys import new_key
+
+    plain = plain_models()
+    keys = [key for (key,) in driver("default").execute("SELECT id FROM customers_customer")]
+
+    def get(model, number=300):
+        for pk in random.sample(keys, number):
+            model.objects.get(pk=pk)
+        return number
+
+    def create(model, number=100):
+        for _ in range(number):
+            model.objects.create(name="Ada Mudge", email="ada@clocks.example")
+        return number
+
+    def plain_get():
+        with unrouted():
+            return get(plain.Customer)
+
+    def plain_create(number=100):
+        # With keys that are as scattered, and as long in the making.
+        with unrouted():
+            for _ in range(number):
+                plain.Customer.objects.create(
+                    pk=new_key(),
+                    name="Ada Mudge",
+                    email="ada@clocks.example",
+                    joined=timezone.now(),
+                )
+        return number
+
+    def clear(name):
+        for alias in ["default", *settings.SHARDS]:
+            driver(alias).execute("DELETE FROM customers_customer WHERE email LIKE 'ada@%'")
+
+    assert Customer.objects.get(pk=keys[0])._state.db == "shard0"
+    with unrouted():
+        assert plain.Customer.objects.get(pk=keys[0])._state.db == "default"
+    gets = {"one database": plain_get, OURS: partial(get, Customer)}
+    creates = {"one database": plain_create, OURS: partial(create, Customer)}
+    results = {
+        "get": compare("Customer.objects.get(pk=…)", "µs", gets, 41),
+        "create": compare("Customer.objects.create(…)", "µs", creates, 21, clear),
+    }
+    clear("")
+    return results
+
+
+class HorizontalShard:
+    """SQLAlchemy's horizontal_shard on the files of these shards, asked as its own example does."""
+
+    def __init__(self, aliases):
+        from sqlalchemy import create_engine, event
+        from sqlalchemy.ext.horizontal_shard import ShardedSession
+        from sqlalchemy.orm import sessionmaker
+
+        self.latency = 0
+        engines = {alias: create_engine(f"sqlite:///{alias}.sqlite3") for alias in aliases}
+        for engine in engines.values():
+            event.listen(engine, "before_cursor_execute", self.slow)
+        self.session = sessionmaker(
+            class_=ShardedSession,
+            shards=engines,
+            shard_chooser=lambda *arguments, **kwargs: aliases[0],  # for writes: there are none
+            identity_chooser=lambda *arguments, **kwargs: aliases,
+            execute_chooser=lambda context: aliases,
+        )
+        self.Order = self.mapped()
+
+    def slow(self, *arguments):
+        if self.latency:
+            sleep(self.latency)
+
+    def mapped(self):
+        from sqlalchemy import BigInteger, DateTime, Numeric, SmallInteger
+        from sqlalchemy.orm import DeclarativeBase, mapped_column
+
+        class Base(DeclarativeBase):
+            pass
+
+        class Order(Base):
+            __tablename__ = "customers_order"
+            id = mapped_column(BigInteger, primary_key=True)
+            customer_id = mapped_column(BigInteger)
+            product_id = mapped_column(BigInteger)
+            quantity = mapped_column(SmallInteger)
+            price = mapped_column(Numeric(8, 2))
+            created = mapped_column(DateTime)
+
+        return Order
+
+    def count(self):
+        from sqlalchemy import func, select
+
+        with self.session() as session:  # an answer of each shard, which the caller combines
+            return sum(session.execute(select(func.count()).select_from(self.Order)).scalars())
+
+    def top(self):
+        from sqlalchemy import select
+
+        order = self.Order.created.desc(), self.Order.id.desc()
+        with self.session() as session:
+            rows = session.execute(select(self.Order).order_by(*order).limit(TOP)).scalars().all()
+        # The first of each shard, one shard after the other.
+        return sorted(rows, key=lambda row: (row.created, row.id), reverse=True)[:TOP]
+
+
+def measure_gather():
+    """Time count and top-20 over 8 shards, beside one database and SQLAlchemy; and their growth."""
+    from customers.models import Order
+    from sharding import gather
+
+    plain = plain_models()
+    newest = "-created", "-pk"
+    peer = HorizontalShard(shards(8))
+
+    def ours_count():
+        return gather.count(Order.objects.all())
+
+    def ours_top():
+        return gather.top(Order.objects.order_by(*newest), TOP)
+
+    def plain_count():
+        with unrouted():
+            return plain.Order.objects.count()
+
+    def plain_top():
+        with unrouted():
+            return list(plain.Order.objects.order_by(*newest)[:TOP])
+
+    def within(aliases, ask, threads=False, latency=0.0, number=10):
+        with asking(aliases, threads, latency):
+            for _ in repeat(None, number):
+                ask()
+        return number
+
+    def of_peer(ask, latency=0.0, number=10):
+        peer.latency = latency
+        for _ in repeat(None, number):
+            ask()
+        return number
+
+    def pks(rows):
+        return [row.id for row in rows]
+
+    with asking(shards(8), threads=True, latency=LATENCY):
+        assert ours_count() == plain_count() == peer.count()
+        assert pks(ours_top()) == pks(plain_top()) == pks(peer.top())
+
+    questions = {
+        "count": (plain_count, ours_count, peer.count),
+        "top": (plain_top, ours_top, peer.top),
+    }
+    titles = {"count": "Count", "top": f"Top {TOP}"}
+    results = {}
+    for name, (plain_ask, ask, peer_ask) in questions.items():
+        results[f"{name}_with_latency"] = compare(
+            f"{titles[name]}, each database {LATENCY * 1e3:g} ms away, 8 shards",
+            "ms",
+            {
+                "one database": partial(within, ["default"], plain_ask, latency=LATENCY),
+                OURS: partial(within, shards(8), ask, True, LATENCY),
+                f"{OURS}, one after the other": partial(within, shards(8), ask, False, LATENCY, 3),
+                "SQLAlchemy's horizontal_shard": partial(of_peer, peer_ask, LATENCY, 3),
+            },
+            runs=11,
+        )
+        results[name] = compare(
+            f"{titles[name]}, in files at hand, 8 shards",
+            "ms",
+            {
+                "one database": partial(within, ["default"], plain_ask),
+                OURS: partial(within, shards(8), ask),
+                f"{OURS}, in threads": partial(within, shards(8), ask, True),
+                "SQLAlchemy's horizontal_shard": partial(of_peer, peer_ask),
+            },
+            runs=15,
+        )
+    for name, (_, ask, _) in questions.items():
+        for where, threads, latency in [("with_latency", True, LATENCY), ("at_hand", False, 0.0)]:
+            results[f"{name}_growth_{where}"] = compare(
+                f"{titles[name]} over more and more shards, {where.replace('_', ' ')}",
+                "ms",
+                {
+                    f"{number} shard{'s' * (number > 1)}": partial(
+                        within, shards(number), ask, threads, latency
+                    )
+                    for number in NUMBERS
+                },
+                runs=7,
+            )
+    return results
+
+
+def measure_populate(customers=30_000, runs=5):
+    """Time populate beside executemany() alone, of the same rows, made beforehand."""
+    from django.conf import settings
+    from django.core.management import call_command
+
+    tables = {
+        "default": ["directory_emailaddress"],
+        **{alias: ["customers_customer", "customers_order"] for alias in settings.SHARDS},
+    }
+
+    def clear(name):
+        for alias, its_tables in tables.items():
+            for table in reversed(its_tables):
+                driver(alias).execute(f"DELETE FROM {table}")
+            driver(alias).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def populate():
+        with redirect_stderr(io.StringIO()):  # no bar where there is no terminal
+            call_command("populate", customers=customers, stdout=io.StringIO())
+        return number
+
+    def executemany():
+        for (alias, table), its_rows in rows.items():
+            insert(alias, table, its_rows)
+        return number
+
+    clear("")
+    number = 1
+    populate()
+    rows = {
+        (alias, table): driver(alias).execute(f"SELECT * FROM {table} ORDER BY 1").fetchall()
+        for alias, its_tables in tables.items()
+        for table in its_tables
+    }
+    number = sum(map(len, rows.values()))
+    functions = {"executemany": executemany, OURS: populate}
+    title = f"populate, {customers:,} customers: {number:,} rows with orders and addresses"
+    return {"populate": compare(title, "rows/s", functions, runs, clear)}
+
+
+def measure_reshard(runs=2):
+    """Time how a shard's buckets move to another, and back."""
+    from sharding import buckets
+    from sharding.reshard import reshard
+
+    numbers = buckets.read_map().buckets("shard0")
+    whole, at_work = [], []
+    for run in range(1 + runs):
+        target = ["shard1", "shard0"][run % 2]
+        start = perf_counter()
+        moved, rows = reshard(numbers, target)
+        seconds = perf_counter() - start
+        assert moved == len(numbers)
+        whole.append(rows / seconds)
+        # Three leases, be the rows many or few: while all processes come to know the map.
+        at_work.append(rows / (seconds - 3 * buckets.LEASE))
+    figures = {"with its waits": summary(whole[1:]), "without them": summary(at_work[1:])}
+    print(f"\nreshard: {len(numbers)} buckets with {rows:,} rows, rows/s")
+    for name, figure in figures.items():
+        print("  {}: {median:,.0f} ({min:,.0f}–{max:,.0f})".format(name, **figure), flush=True)
+    return {
+        "reshard": {
+            "unit": "rows/s",
+            "runs": runs,
+            "rows": rows,
+            "buckets": len(numbers),
+            "figures": figures,
+        }
+    }
+
+
+def measure_one_database():
+    """Fill one database without any sharding, and time what it answers."""
+    from django.conf import settings
+
+    plain = plain_models()
+    connection = driver("default")
+    start, customers = datetime(2025, 1, 1), ONE // 2
+    connection.execute("DELETE FROM customers_order")
+    connection.execute("DELETE FROM customers_customer")
+
+    def at(minutes):
+        return str(start + timedelta(minutes=minutes))
+
+    insert(
+        "default",
+        "customers_customer",
+        [(n, f"Customer {n}", f"c{n}@clocks.example", at(n)) for n in range(customers)],
+    )
+    columns = "id, customer_id, product_id, quantity, price, created"
+    orders = [(n, n // 2, 1 + n % 100, 1, "19.99", at(n // 2)) for n in range(ONE)]
+    began = perf_counter()
+    insert("default", "customers_order", orders, f"({columns})")
+    rate = ONE / (perf_counter() - began)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    connection.execute("ANALYZE")
+    size = Path(settings.DATABASES["default"]["NAME"]).stat().st_size
+    objects = plain.Order.objects
+    keys = iter(range(ONE, 2 * ONE))
+
+    def get(number=200):
+        for pk in random.sample(range(ONE), number):
+            objects.get(pk=pk)
+        return number
+
+    def page(number=100):
+        for pk in random.sample(range(customers), number):
+            customer = plain.Customer.objects.get(pk=pk)
+            list(customer.orders.order_by("-created"))
+        return number
+
+    def top(number=50):
+        for _ in range(number):
+            list(objects.order_by("-created", "-pk")[:TOP])
+        return number
+
+    def count(number=3):
+        for _ in range(number):
+            objects.count()
+        return number
+
+    def create(number=200):
+        for _ in range(number):
+            key = next(keys)
+            objects.create(
+                pk=key, customer_id=key % customers, product_id=1, price="19.99", created=now
+            )
+        return number
+
+    now = datetime(2026, 1, 1, tzinfo=objects.first().created.tzinfo)
+    answers = {"get": get, "a customer with orders": page, f"top {TOP}": top, "count": count}
+    with unrouted():
+        asked = compare(f"One database with {ONE:,} orders", "ms", answers, 11)
+        created = compare("One database: Order.objects.create(…)", "rows/s", {"create": create}, 11)
+    megabytes = summary([size / 1e6])
+    loaded = summary([rate])
+    print(f"  {size / 1e6:,.0f} MB; executemany: {rate:,.0f} orders a second")
+    return {
+        "one_database": asked | {"orders": ONE, "customers": customers},
+        "one_database_create": created,
+        "one_database_load": {"unit": "rows/s", "runs": 1, "figures": {"executemany": loaded}},
+        "one_database_size": {"unit": "MB", "runs": 1, "figures": {"size": megabytes}},
+    }
+
+
+def main():
+    random.seed(0)
+    packages = versions_of(PACKAGES)
+    with copy_of("sharding"):
+        set_up()
+        results = {}
+        for measure in (
+            measure_keys,
+            measure_routing,
+            measure_gather,
+            measure_reshard,
+            measure_populate,
+            measure_one_database,
+        ):
+            results |= measure()
+    save("sharding", packages, results)
+
+
+if __name__ == "__main__":
+    main()
