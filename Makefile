@@ -15,7 +15,7 @@ help: ## list these targets
 
 site: $(READY) ## run every page, then build the site and the deck: a block that did not run fails it
 	rm -f $(SITE)/slides/*.pdf
-	$(BIN)/python -m pytest -q -n 2 README.rst docs slides
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile README.rst docs slides
 	$(BUILD) -n -W --keep-going -b html -d _build/doctrees/site docs $(SITE)
 	$(BUILD) -n -W --keep-going -b revealjs -d _build/doctrees/slides slides $(SITE)/slides
 	@echo "Open $(SITE)/index.html for the site, $(SITE)/slides/index.html for the deck."
