@@ -1,0 +1,182 @@
+"""What differs from the snapshot, row by row, and how to be rid of it.
+
+A model's overlay is in the database that the router writes it to. Of a model that isn't overlaid,
+nothing differs.
+"""
+
+from collections import namedtuple
+
+from django.db import OperationalError, connections, router
+
+from overlay.tables import is_overlaid, listing, overlaid_models, quote
+
+__all__ = ["differences", "discard", "is_overlaid", "keep", "origins", "overlaid_models"]
+
+# Of a column: as it was when the row was first touched here, as it is here, and as the snapshot has
+# it now. Where there is no row, None.
+Values = namedtuple("Values", "base here snapshot")
+
+# A row that differs: its key; "added", "changed" or "deleted"; ``{field name: Values}`` of what
+# differs; and a sentence on how the snapshot has changed beneath it, or "".
+Difference = namedtuple("Difference", "key kind fields conflict")
+
+
+def overlaid_table(model):
+    connection = connections[router.db_for_write(model)]
+    connection.ensure_connection()
+    if model not in connection.overlaid:
+        raise OperationalError(
+            f"table overlay_{model._meta.db_table} is not up to date: run python manage.py migrate"
+        )
+    return connection.overlaid[model]
+
+
+def origins(model, keys):
+    """Return ``{key: "added" or "changed"}``, in one query; other keys are the snapshot's.
+
+    A row that was changed, and changed back, is the snapshot's again.
+    """
+    keys = list(keys)
+    if not (is_overlaid(model) and keys):
+        return {}
+    table = overlaid_table(model)
+    base = listing(table.columns, "o.", "base_")
+    with table.connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT o.{table.key}, {base_key('o.', table)} IS NULL "
+            f"FROM main.{table.overlay} AS o WHERE NOT o.gone "
+            f"AND ({listing(table.columns, 'o.')}) IS NOT ({base}) "
+            f"AND o.{table.key} IN ({', '.join(['%s'] * len(keys))})",
+            [model._meta.pk.get_db_prep_value(key, table.connection) for key in keys],
+        )
+        rows = cursor.fetchall()
+    to_python = converter(model._meta.pk, table.connection)
+    return {to_python(key): "added" if added else "changed" for key, added in rows}
+
+
+def base_key(row, table):
+    return row + quote(f"base_{table.model._meta.pk.column}")
+
+
+def converter(field, connection):
+    """Return what turns a field's value from the database into that of an instance."""
+    column = field.get_col(field.model._meta.db_table)
+    steps = connection.ops.get_db_converters(column) + field.get_db_converters(connection)
+
+    def convert(value):
+        for step in steps:
+            value = step(value, column, connection)
+        return value
+
+    return convert
+
+
+def differences(model):
+    """Return a list of ``Difference``s, by key."""
+    if not is_overlaid(model):
+        return []
+    table = overlaid_table(model)
+    width = len(table.columns)
+    clashing = clashes(table)
+    with table.connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT o.gone, {base_key('o.', table)} IS NOT NULL, t.{table.key} IS NOT NULL, "
+            f"{listing(table.columns, 'o.', 'base_')}, {listing(table.columns, 'o.')}, "
+            f"{listing(table.columns, 't.')} FROM main.{table.overlay} AS o "
+            f"LEFT JOIN {table.snapshot} AS t ON t.{table.key} = o.{table.key} "
+            f"ORDER BY o.{table.key}"
+        )
+        rows = cursor.fetchall()
+    converters = [converter(field, table.connection) for field in table.fields]
+    place = table.fields.index(model._meta.pk)
+    found = []
+    for gone, had_base, is_there, *values in rows:
+        base, here, now = (
+            [convert(value) for convert, value in zip(converters, values[i:], strict=False)]
+            for i in range(0, 3 * width, width)
+        )
+        key = here[place]
+        if gone:
+            if not is_there:
+                continue  # gone here and there
+            here = [None] * width
+        elif is_there and here == now:
+            continue
+        kind = "deleted" if gone else "changed" if had_base else "added"
+        conflict = ""
+        if had_base and not is_there:
+            conflict = "deleted in the snapshot since"
+        elif had_base and base != now:
+            conflict = "changed in the snapshot since"
+        elif not had_base and is_there:
+            conflict = "a row with this key is in the snapshot now"
+        elif key in clashing:
+            conflict = f"the snapshot has the same {clashing[key]} now"
+        fields = {
+            field.name: Values(*values)
+            for field, *values in zip(table.fields, base, here, now, strict=True)
+            if len(set(map(repr, values))) > 1
+        }
+        found.append(Difference(key, kind, fields, conflict))
+    return found
+
+
+def clashes(table):
+    """Return ``{key: columns}`` of local rows, where a row of the snapshot has the same.
+
+    No trigger sees these come: it is the snapshot that changed.
+    """
+    found = {}
+    with table.connection.cursor() as cursor:
+        for unique, columns in table.indexes:
+            if unique:
+                same = " AND ".join(f"t.{quote(name)} = l.{quote(name)}" for name in columns)
+                cursor.execute(
+                    f"SELECT l.{table.key} FROM main.{table.overlay} AS l "
+                    f"JOIN {table.snapshot} AS t ON {same} AND t.{table.key} <> l.{table.key} "
+                    f"WHERE NOT l.gone AND NOT {table.hidden('t')}"
+                )
+                to_python = converter(table.model._meta.pk, table.connection)
+                found |= {to_python(key): ", ".join(columns) for (key,) in cursor.fetchall()}
+    return found
+
+
+def of_keys(table, keys):
+    """Return a condition, and its parameters; of all rows, where ``keys`` is None."""
+    if keys is None:
+        return "true", []
+    keys = [table.model._meta.pk.get_db_prep_value(key, table.connection) for key in keys]
+    return f"{table.key} IN ({', '.join(['%s'] * len(keys))})", keys
+
+
+def discard(model, keys=None):
+    """Forget the local rows with these keys, or all, so that the snapshot's are seen again.
+
+    Returns how many there were.
+    """
+    if not is_overlaid(model):
+        return 0
+    table = overlaid_table(model)
+    where, params = of_keys(table, keys)
+    with table.connection.cursor() as cursor:
+        cursor.execute(f"DELETE FROM main.{table.overlay} WHERE {where}", params)
+        return cursor.rowcount
+
+
+def keep(model, keys=None):
+    """Settle conflicts: what is here stays, over the snapshot's row as it is now.
+
+    Returns how many rows there were.
+    """
+    if not is_overlaid(model):
+        return 0
+    table = overlaid_table(model)
+    where, params = of_keys(table, keys)
+    with table.connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE main.{table.overlay} SET ({listing(table.columns, prefix='base_')}) = "
+            f"(SELECT {listing(table.columns, 't.')} FROM {table.snapshot} AS t "
+            f"WHERE t.{table.key} = {table.overlay}.{table.key}) WHERE {where}",
+            params,
+        )
+        return cursor.rowcount

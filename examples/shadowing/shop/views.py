@@ -1,0 +1,38 @@
+from django.apps import apps
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import ValidationError
+from django.http import Http404
+from django.shortcuts import redirect, render
+
+from overlay.rows import differences, discard, is_overlaid, overlaid_models
+
+
+def difference_list(request):
+    """What differs from the snapshot, of all overlaid models; a POST discards some of it.
+
+    The POST has ``model``, a label, and ``key``; without a key all rows of the model are discarded,
+    and without a model those of all.
+    """
+    if request.method == "POST":
+        if not request.user.is_authenticated:
+            return redirect_to_login(request.path)
+        for model, keys in discarded(request.POST):
+            discard(model, keys)
+        return redirect("difference_list")
+    found = [(model, list(differences(model))) for model in overlaid_models()]
+    context = {"found": [(model._meta, rows) for model, rows in found if rows]}
+    return render(request, "differences.html", context)
+
+
+def discarded(data):
+    """Return pairs of a model and keys, or None for all, as the POST's data say."""
+    if "model" not in data:
+        return [(model, None) for model in overlaid_models()]
+    try:
+        model = apps.get_model(data["model"])
+        keys = [model._meta.pk.to_python(data["key"])] if "key" in data else None
+    except (LookupError, ValueError, ValidationError) as error:
+        raise Http404("There is no such row.") from error
+    if not is_overlaid(model):
+        raise Http404(f"{model._meta.label} is not overlaid.")
+    return [(model, keys)]

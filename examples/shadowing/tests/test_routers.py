@@ -1,0 +1,125 @@
+import pytest
+from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
+from django.db.utils import ConnectionRouter
+
+from customers.models import Customer, Order
+from listings.models import Listing
+from products.models import Category, Product
+from reviews.models import Review
+from shop.routers import NotLocal, ShadowRouter, VendorRouter
+from vendor.models import Article, Group
+
+ALIASES = ["default", "production", "vendor"]
+LOCAL = [User, Session, Review, Category, Product, Listing]
+
+
+class NaiveRouter:
+    """What looks right: local models are named, and of the rest Django decides."""
+
+    def db_for_read(self, model, **hints):
+        return "default" if model in LOCAL else "production"
+
+    db_for_write = db_for_read
+
+
+@pytest.fixture
+def router():
+    return ConnectionRouter([VendorRouter(), ShadowRouter()])
+
+
+@pytest.fixture(
+    params=[
+        [VendorRouter, ShadowRouter],
+        pytest.param(
+            [NaiveRouter], marks=pytest.mark.xfail(strict=True, raises=(AssertionError, ValueError))
+        ),
+    ],
+    ids=["ours", "naive"],
+)
+def either(request):
+    return ConnectionRouter([router() for router in request.param])
+
+
+@pytest.mark.parametrize("model", LOCAL)
+def test_what_is_shadowed_or_overlaid_is_local(router, model):
+    assert router.db_for_read(model) == router.db_for_write(model) == "default"
+
+
+@pytest.mark.parametrize("model", [Customer, Order])
+def test_all_else_is_read_from_the_snapshot_and_not_written(router, model):
+    assert router.db_for_read(model) == "production"
+    with pytest.raises(NotLocal) as raised:
+        router.db_for_write(model)
+    assert str(raised.value) == (
+        f"{model._meta.label} is read from the snapshot, and not written. To try changes out, name "
+        "it in the setting SHADOWED (its whole table is then local) or OVERLAID (only the rows "
+        "that you change are)."
+    )
+
+
+@pytest.mark.parametrize("model", [Article, Group])
+def test_what_is_the_vendors(router, model):
+    assert router.db_for_read(model) == router.db_for_write(model) == "vendor"
+
+
+@pytest.mark.parametrize("name", ["customers", "customers.Customer", "Customers.customer"])
+def test_a_setting_names_a_model_or_an_app(router, settings, name):
+    settings.SHADOWED = [name]
+    assert router.db_for_write(Customer) == "default"
+    with pytest.raises(NotLocal):
+        router.db_for_write(User)
+
+
+def test_a_model_named_is_that_one_alone(router, settings):
+    settings.OVERLAID = ["customers.Customer"]
+    assert router.db_for_write(Customer) == "default"
+    assert router.db_for_read(Order) == "production"
+
+
+def test_a_row_of_the_snapshot_is_written_to_the_local_database(router):
+    """Where an instance was read says nothing about where its changed copy belongs."""
+    product = Product()
+    product._state.db = "production"
+    assert router.db_for_write(Product, instance=product) == "default"
+    assert router.db_for_read(Review, instance=product) == "default"
+
+
+def test_a_relation_between_local_and_snapshot_is_allowed(either):
+    """Django itself allows none between objects that were read from two databases."""
+    review, customer = Review(), Customer()
+    review._state.db, customer._state.db = "default", "production"
+    assert either.allow_relation(review, customer)
+
+
+def test_a_relation_to_the_vendors_is_not(either):
+    assert either.allow_relation(Listing(), Article()) is False
+    assert either.allow_relation(Article(), Group()) in (True, None)
+
+
+@pytest.mark.parametrize("app", ["products", "reviews", "customers", "vendor", "auth", "next_year"])
+def test_nothing_migrates_the_snapshot_or_the_vendors(either, app):
+    assert either.allow_migrate("production", app) is False
+    assert either.allow_migrate("vendor", app) is False
+
+
+def test_the_local_database_gets_the_tables_of_what_is_shadowed(either):
+    tables = [model for model in LOCAL + [Customer, Order, Article, Group]]
+    assert [m for m in tables if either.allow_migrate_model("default", m)] == [
+        User,
+        Session,
+        Review,
+    ]
+
+
+def test_a_data_migration_runs_where_a_model_of_its_app_is_shadowed(router):
+    """Django asks about RunPython without a model."""
+    assert router.allow_migrate("default", "reviews", hint=1)
+    assert not router.allow_migrate("default", "customers")
+
+
+def test_in_production_the_vendors_is_the_only_question():
+    live = ConnectionRouter([VendorRouter()])
+    assert live.db_for_write(Article) == "vendor"
+    assert live.db_for_read(Customer) == live.db_for_write(Product) == "default"
+    assert live.allow_migrate("default", "customers") and not live.allow_migrate("vendor", "auth")
