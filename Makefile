@@ -30,6 +30,7 @@ test: site ## everything that proves the project, the site among it
 stress: $(READY) ## the long forms of the examples' tests: many kills, many operations
 	cd examples/replication && STRESS=1 $(CURDIR)/$(BIN)/python -m pytest -q -k "stress or kill"
 	cd examples/sharding && STRESS=1 $(CURDIR)/$(BIN)/python -m pytest -q -k "processes_at_once or killed_under"
+	cd examples/shadowing && STRESS=1 $(CURDIR)/$(BIN)/python -m pytest -q -k same
 
 bench: $(BENCH)/ready ## what each pattern costs, beside peers and limits, into benchmarks/results
 	$(BENCH)/bin/python -m benchmarks.replication

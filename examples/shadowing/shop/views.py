@@ -4,27 +4,28 @@ from django.core.exceptions import ValidationError
 from django.http import Http404
 from django.shortcuts import redirect, render
 
-from overlay.rows import differences, discard, is_overlaid, overlaid_models
+from overlay.rows import differences, discard, is_overlaid, keep, overlaid_models
 
 
 def difference_list(request):
     """What differs from the snapshot, of all overlaid models; a POST discards some of it.
 
     The POST has ``model``, a label, and ``key``; without a key all rows of the model are discarded,
-    and without a model those of all.
+    and without a model those of all. With ``keep`` they stay instead, and are no conflict any more.
     """
     if request.method == "POST":
         if not request.user.is_authenticated:
             return redirect_to_login(request.path)
-        for model, keys in discarded(request.POST):
-            discard(model, keys)
+        settle = keep if "keep" in request.POST else discard
+        for model, keys in chosen(request.POST):
+            settle(model, keys)
         return redirect("difference_list")
     found = [(model, list(differences(model))) for model in overlaid_models()]
     context = {"found": [(model._meta, rows) for model, rows in found if rows]}
     return render(request, "differences.html", context)
 
 
-def discarded(data):
+def chosen(data):
     """Return pairs of a model and keys, or None for all, as the POST's data say."""
     if "model" not in data:
         return [(model, None) for model in overlaid_models()]

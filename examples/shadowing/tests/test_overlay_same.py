@@ -5,6 +5,7 @@ the overlay gives, so that all can be compared as it is.
 """
 
 import hashlib
+import os
 import shutil
 import sqlite3
 from contextlib import closing
@@ -35,6 +36,7 @@ from overlay.tables import LAST_SNAPSHOT_KEY
 from products.models import Category, Product
 
 BOTH = ["default", "plain"]
+LONG = "STRESS" in os.environ
 
 
 @pytest.fixture
@@ -299,8 +301,8 @@ def test_the_same_comes_of_the_same(files):
     run_state_machine_as_test(
         Same,
         settings=settings(
-            max_examples=25,
-            stateful_step_count=25,
+            max_examples=1000 if LONG else 25,
+            stateful_step_count=50 if LONG else 25,
             deadline=None,
             report_multiple_bugs=False,
             suppress_health_check=list(HealthCheck),

@@ -1,5 +1,6 @@
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 
 from listings.models import Listing
 from products.models import Category, Product
@@ -109,6 +110,18 @@ def test_discarding_one(developer, differences):
     assert Product.objects.get(pk=2).price == there(2).price
     assert Product.objects.get(pk=3).price == 1
     assert Category.objects.filter(name="atomic clock").exists()
+
+
+def test_keeping_what_conflicts(developer, differences):
+    with connection.cursor() as cursor:  # as if it had been changed when the snapshot was older
+        cursor.execute("UPDATE main.overlay_products_product SET base_price = 0 WHERE id = 2")
+    page = developer.get("/differences/").content.decode()
+    assert "<strong>Conflict</strong>: changed in the snapshot since." in page
+    assert page.count(">Keep<") == 1
+    developer.post("/differences/", {"model": "products.Product", "key": 2, "keep": ""})
+    page = developer.get("/differences/").content.decode()
+    assert "Product 2: changed" in page and "Conflict" not in page
+    assert Product.objects.get(pk=2).price == 1
 
 
 def test_discarding_all(developer, differences):

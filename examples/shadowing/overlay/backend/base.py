@@ -90,7 +90,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if "mode=memory" not in parameters:  # as that of a test database is
             path = Path(unquote(file.removeprefix("file:")))
             if not path.exists():
-                raise OperationalError(f'There is no snapshot: database "{alias}" is {path}.')
+                raise OperationalError(
+                    f'There is no snapshot: database "{alias}" is to be {path}. '
+                    "manage.py snapshot makes it, with production's settings."
+                )
             uri = f"{path.absolute().as_uri()}?mode=ro"
         self.connection.execute("ATTACH ? AS snapshot", [uri])
         # KiB: each row of the snapshot is looked for among the local ones, which are to stay here.
