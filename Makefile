@@ -35,6 +35,7 @@ stress: $(READY) ## the long forms of the examples' tests: many kills, many oper
 bench: $(BENCH)/ready ## what each pattern costs, beside peers and limits, into benchmarks/results
 	$(BENCH)/bin/python -m benchmarks.replication
 	$(BENCH)/bin/python -m benchmarks.sharding
+	$(BENCH)/bin/python -m benchmarks.shadowing
 
 pdf: site ## the deck on paper, a page a slide, and a handout with the notes; the site then links them
 	$(BIN)/python slides/to_pdf.py $(SITE)/slides
