@@ -401,6 +401,9 @@ def test_no_snapshot_and_not_migrated(shop):
     (shop.folder / "snapshot.sqlite3").unlink()
     process = shop("overlay", "status")
     assert "There is no snapshot" in process.stderr and process.stderr.count("\n") == 1
+    process = shop("migrate")
+    assert "(overlay.E001) There is no snapshot" in process.stderr
+    assert "Traceback" not in process.stderr and process.returncode == 1
 
 
 def test_overlaid_must_name_models(settings):
