@@ -39,6 +39,14 @@ def read_record(app: Sphinx, config) -> None:
     config.livedocs_record = record.read()
 
 
+def number_as_in_the_file(app: Sphinx, path: Path, docname: str, content: list[str]) -> None:
+    """Put blank lines for those that ``:start-after:`` left out: docutils counts from the rest."""
+    whole = "\n".join(map(str.rstrip, (app.srcdir / path).read_text().splitlines()))
+    left_out, found, _ = whole.partition(content[0])
+    if found:
+        content[0] = "\n" * left_out.count("\n") + content[0]
+
+
 def mark_and_audit(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     for place in list(doctree.findall(verified_pages)):
         place.replace_self(list_pages(app, docname))
@@ -159,5 +167,6 @@ def setup(app: Sphinx) -> dict:
     app.add_node(verified_pages)
     app.add_directive("verified-pages", VerifiedPages)
     app.connect("config-inited", read_record)
+    app.connect("include-read", number_as_in_the_file)
     app.connect("doctree-resolved", mark_and_audit)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

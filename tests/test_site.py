@@ -156,3 +156,15 @@ def test_the_deck_is_run_and_audited_too(house):
     status, warnings, html = house.build("revealjs", "slides")
     assert status == 1
     assert "slides/index.rst:26: WARNING: no passing example covers this block" in warnings
+
+
+def test_a_part_of_another_file_has_that_file_s_lines(house):
+    house.write(
+        "examples/tea/README.rst",
+        "Tea\n===\n\nA few\n\nlines\n\nfirst.\n\n.. Here.\n\n>>> 1\n1\n\nText.\n\n>>> 2\n2\n",
+    )
+    house.run("docs", "examples/tea/README.rst")
+    include = ".. include:: ../examples/tea/README.rst\n   :start-after: .. Here.\n"
+    house.write("docs/index.rst", f"Title\n=====\n\n{include}")
+    status, warnings, html = house.build()
+    assert (status, warnings) == (0, "") and html.count("Run on ") == 2
