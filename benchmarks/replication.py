@@ -195,7 +195,7 @@ def measure_lag(rounds=5, writes=150):
         [sys.executable, "manage.py", "replicate", "--follow"], stdout=subprocess.DEVNULL
     )
     try:
-        with closing(files.connect(files.primary(), "ro")) as primary:
+        with closing(files.connect(files.path_of("default"), "ro")) as primary:
             replicas = [files.connect(path, "ro") for path in files.replicas().values()]
             for _ in range(1 + rounds):  # in the first round, the follower starts
                 milliseconds = [lag * 1e3 for lag in lags(primary, replicas)]
@@ -243,14 +243,14 @@ def measure_applier(runs=5):
     primaries = {name: Path(f"primary of {name}.sqlite3") for name in workloads}
     start, replica = Path("start.sqlite3"), Path("replica.sqlite3")
     for name, primary in primaries.items():
-        copy(files.primary(), primary)
+        copy(files.path_of("default"), primary)
         statements = workloads[name]
         times = REVIEWS // len(statements) if len(statements) > 1 else 1
         with closing(files.connect(primary, "rw")) as connection, files.transaction(connection):
             for number in range(1, 1 + times):
                 for statement in statements:
                     connection.execute(statement, {"number": number})
-    snapshot.take(files.primary(), start)  # where all these logs go on from
+    snapshot.take(files.path_of("default"), start)  # where all these logs go on from
 
     def prepare(name):
         copy(start, replica)

@@ -1,11 +1,19 @@
-"""Each example's own suite, run from its own folder, as its reader would."""
+"""Each example by itself, as its reader has it."""
 
+import doctest
+import os
+import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
+from sybil.evaluators.doctest import OutputChecker
+
+from livedocs.pages import COMMAND
 
 # What is no part of a pattern. `diff -r` of two examples is to show what a pattern costs, no more.
 SHARED = [
@@ -18,7 +26,50 @@ SHARED = [
     "shop/templates/pages.html",
     "shop/templates/registration/login.html",
 ]
+# Of what `replicated_shards` has from others, the files that it had to change.
+CHANGED = {
+    "products/templates/products/_facts.html",
+    "products/views.py",
+    "sharding/buckets.py",
+    "sharding/gather.py",
+    "sharding/migrations/0001_initial.py",
+    "sharding/models.py",
+    "sharding/reshard.py",
+    "shop/apps.py",
+    "shop/consistency.py",
+    "shop/failover.py",
+    "shop/reading.py",
+    "shop/replicas.py",
+    "shop/routers.py",
+    "shop/settings.py",
+    "shop/templates/query_log.html",
+}
 EXAMPLES = sorted(path.parent for path in Path(__file__).parents[1].glob("examples/*/manage.py"))
+
+
+#: 6.1 needs Python 3.12.
+DJANGOS = ["5.2", "6.1"] if sys.version_info >= (3, 12) else ["5.2"]
+
+BLOCK = re.compile(
+    r"^(?P<skip>\.\. skip: next .*\n\n)?"
+    r"\.\. code-block:: (console|python\n +:caption: (?P<file>.+))\n\n"
+    r"(?P<text>(?: .*\n|\n)+)",
+    re.MULTILINE,
+)
+#: What a reader answers, stops, or may not have; and what the test runs instead.
+INSTEAD = {
+    r"python -m pip install .*": r"\g<0> 'Django~={django}.0'",
+    r"python manage.py createsuperuser": r"\g<0> --noinput",
+    r"python manage.py runserver": (
+        r"\g<0> {port} --noreload & for second in $(seq 30); do sleep 1; python -c '"
+        r'from urllib.request import urlopen; urlopen("http://127.0.0.1:{port}/")'
+        r"' 2>/dev/null && break; done; answered=$?; kill $!; wait $!; (exit $answered)"
+    ),
+    # It goes on until it is stopped: to that, `timeout` says 124.
+    r"python manage.py \w+ --follow.*": r"timeout 3 \g<0>; test $? = 124",
+    r"sqlite3 .*": r"! command -v sqlite3 || \g<0>",
+}
+MARK = "== ended with"
 
 
 @pytest.fixture(params=EXAMPLES, ids=lambda folder: folder.name)
@@ -28,12 +79,58 @@ def example(request, tmp_path):
     return shutil.copytree(request.param, tmp_path / request.param.name, ignore=ignored)
 
 
-def test_its_suite(example):
+@pytest.mark.parametrize("django", DJANGOS)
+def test_alone_by_following_its_readme(example, django, tmp_path):
+    """In one shell, from making the virtual environment to the example's own tests."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    script, wanted = [], []
+    for block in BLOCK.finditer((example / "README.rst").read_text()):
+        text = dedent(block["text"]).strip("\n") + "\n"
+        if block["file"]:
+            script.append(f"cat > {block['file']} <<'END OF FILE'\n{text}END OF FILE")
+            continue
+        for command, want in COMMAND.findall(text):
+            wanted.append((command, None if block["skip"] else want.rstrip("\n")))
+            for pattern, instead in INSTEAD.items():
+                if re.fullmatch(pattern, command):
+                    instead = instead.replace("{django}", django).replace("{port}", str(port))
+                    command = re.sub(pattern, instead, command)
+                    break
+            command = command.replace("\n> ", "\n")
+            script.append(f'(exit $status)\n{command}\nstatus=$?\necho "\n{MARK} $status"')
+    # The Python that virtual environments are made from, and no package of this one.
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").symlink_to(Path(sys._base_executable).resolve())
+    environment = {
+        "PATH": f"{tmp_path / 'bin'}:/usr/local/bin:/usr/bin:/bin",
+        "HOME": os.environ["HOME"],
+        "PYTHONUNBUFFERED": "1",  # as on a terminal, what is printed comes in its order
+        "DJANGO_SUPERUSER_USERNAME": "reader",
+        "DJANGO_SUPERUSER_PASSWORD": "pendulum",
+        "DJANGO_SUPERUSER_EMAIL": "reader@clocks.example",
+    }
     process = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q"], cwd=example, capture_output=True, text=True
+        ["bash", "-c", "\n".join(["status=0", *script, "python -m django --version"])],
+        cwd=example,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
-    assert process.returncode == 0, process.stdout + process.stderr
-    assert " passed" in process.stdout
+    *said, version = re.split(rf"\n{MARK} (\d+)\n", process.stdout)
+    assert version.startswith(django) and len(said) == 2 * len(wanted), process.stdout
+    following = [command for command, _ in wanted[1:]] + [""]
+    for (command, want), got, status, then in zip(
+        wanted, said[::2], said[1::2], following, strict=True
+    ):
+        assert status == "0" or then == "echo $?", f"$ {command}\n{got}"
+        if want is not None:
+            same = OutputChecker().check_output(want, got.rstrip("\n"), doctest.ELLIPSIS)
+            assert same, f"$ {command}\n{got}\nis not\n{want}"
+    tests = said[2 * [command for command, _ in wanted].index("python -m pytest")]
+    assert " passed" in tests and " failed" not in tests
 
 
 def test_no_migration_is_missing(example):
@@ -47,3 +144,20 @@ def test_no_migration_is_missing(example):
 @pytest.mark.parametrize("file", SHARED)
 def test_what_examples_share_is_the_same_in_each(file):
     assert len({(example / file).read_bytes() for example in EXAMPLES}) == 1
+
+
+def test_the_combination_is_made_of_the_others():
+    combined = EXAMPLES[0].parent / "replicated_shards"
+    others = [example for example in EXAMPLES if example != combined]
+    changed = set()
+    for file in combined.rglob("*.*"):
+        name = file.relative_to(combined).as_posix()
+        if file.suffix in (".py", ".html") and not name.startswith("tests/"):
+            same = [
+                (other / name).read_bytes() == file.read_bytes()
+                for other in others
+                if (other / name).exists()
+            ]
+            if same and not any(same):
+                changed.add(name)
+    assert changed == CHANGED

@@ -1,12 +1,12 @@
 from django.apps import AppConfig
-from django.db import DEFAULT_DB_ALIAS, connections, transaction
+from django.db import connections, transaction
 from django.db.models.signals import post_migrate, pre_migrate
 
-from replication import log
+from replication import files, log
 
 
 def keeps_log(alias):
-    return alias == DEFAULT_DB_ALIAS and connections[alias].vendor == "sqlite"
+    return alias in files.primaries() and connections[alias].vendor == "sqlite"
 
 
 def remove_triggers(using, plan, **kwargs):

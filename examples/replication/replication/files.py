@@ -1,4 +1,7 @@
-"""Which file is the primary, which are the replicas; how they are opened, and held."""
+"""Which files are primaries, and which are replicas of which; how they are opened, and held.
+
+Whose replica a database is, Django has a setting for: ``TEST["MIRROR"]``. Tests need it too.
+"""
 
 import sqlite3
 from contextlib import contextmanager
@@ -6,7 +9,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from django.conf import settings
 from django.core.management import CommandError
 from django.db import DEFAULT_DB_ALIAS, connections
 
@@ -35,22 +37,35 @@ def path_of(alias):
     return Path(name)
 
 
-def primary():
-    """Return the Path of the primary."""
-    return path_of(DEFAULT_DB_ALIAS)
+def primaries():
+    """Return a dict of lists: the aliases of the replicas, by the alias of their primary."""
+    found = {}
+    for alias in connections:
+        if primary := connections.settings[alias]["TEST"]["MIRROR"]:
+            found.setdefault(primary, []).append(alias)
+    return found
+
+
+def primary_of(replica):
+    """Return the Path of the primary that an alias is the replica of."""
+    return path_of(connections.settings[replica]["TEST"]["MIRROR"])
 
 
 def replicas(only=None):
     """Return a dict of the replicas' aliases and Paths, or with an alias, of that one."""
-    if only == DEFAULT_DB_ALIAS:
-        raise ReplicationError(f'"{only}" is the primary. The replicas are: {names()}.')
-    if only and only not in settings.REPLICAS:
-        raise ReplicationError(f'There is no replica "{only}". The replicas are: {names()}.')
-    return {alias: path_of(alias) for alias in ([only] if only else settings.REPLICAS)}
-
-
-def names():
-    return ", ".join(settings.REPLICAS)
+    by_primary = primaries()
+    if only in by_primary:
+        names = ", ".join(by_primary[only])
+        raise ReplicationError(f'"{only}" is the primary. The replicas are: {names}.')
+    aliases = [alias for replicas in by_primary.values() for alias in replicas]
+    if not aliases:
+        raise ReplicationError(
+            'No database is a replica. Say of which one it is: "TEST": {"MIRROR": "default"}.'
+        )
+    if only and only not in aliases:
+        names = ", ".join(aliases)
+        raise ReplicationError(f'There is no replica "{only}". The replicas are: {names}.')
+    return {alias: path_of(alias) for alias in ([only] if only else aliases)}
 
 
 def uri(path, mode):

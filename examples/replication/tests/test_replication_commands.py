@@ -9,7 +9,9 @@ import time
 from contextlib import closing, contextmanager
 
 import pytest
+from django.conf import settings
 from django.core.management import CommandError, call_command
+from django.db import connections
 from replicated import contents, open_file
 
 from replication import files, log
@@ -317,6 +319,14 @@ def test_what_cannot_be_done(migrated, arguments, message):
         call_command(*arguments)
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
+
+
+def test_settings_without_a_replica(migrated, monkeypatch):
+    for alias in settings.REPLICAS:
+        monkeypatch.setitem(connections.settings[alias], "TEST", {"MIRROR": None})
+    for arguments in ["replicate"], ["promote", "replica1"], ["replication_status"]:
+        with pytest.raises(CommandError, match="^No database is a replica. Say of which one it is"):
+            call_command(*arguments)
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ class Chaos:
 
     def applying(self):
         """Apply for a while; then a replica dies; then it is there again."""
-        primary, replicas = files.primary(), files.replicas()
+        primary, replicas = files.path_of("default"), files.replicas()
         with ExitStack() as stack:
             appliers = [
                 stack.enter_context(
@@ -167,7 +167,7 @@ def test_nobody_sees_a_stale_state_of_their_own_or_an_error(shop, settings, capl
     threads = [Worker(n, seed) for n in range(WORKERS)]
     tasks = [Worker(n + WORKERS, seed) for n in range(WORKERS)]
     for replica in files.replicas().values():
-        snapshot.take(files.primary(), replica)
+        snapshot.take(files.path_of("default"), replica)
     each = OPERATIONS // (2 * WORKERS)
 
     def work(worker):

@@ -19,7 +19,7 @@ class Command(BaseCommand):
 
     def handle(self, *, alias, force, **options):
         ((_, replica),) = files.replicas(alias).items()
-        primary = files.primary()
+        primary = files.primary_of(alias)
         try:
             position, caught_up_at, last, kept = promote(primary, replica, force)
         except NeedsSnapshot as error:
@@ -34,4 +34,7 @@ class Command(BaseCommand):
             self.stdout.write(f"Lost: {last - position} changes that {alias} had not applied.")
         if kept:
             self.stdout.write(f"The old primary is kept as {kept}.")
+        self.renew_replicas(alias)
+
+    def renew_replicas(self, alias):
         self.stdout.write("Now run: python manage.py replicate --snapshot")

@@ -1,4 +1,5 @@
 import math
+import sqlite3
 import time
 from contextlib import ExitStack, closing, suppress
 
@@ -39,14 +40,14 @@ class Command(BaseCommand):
 
     def handle(self, *, follow, delay, only, **options):
         delay = self.seconds(delay)
-        primary, replicas = files.primary(), files.replicas(only)
+        replicas = files.replicas(only)
         if options["snapshot"]:
-            self.take_snapshots(primary, replicas)
+            self.take_snapshots(replicas)
             if not follow:
                 return
         with ExitStack() as stack:
             appliers = {
-                alias: stack.enter_context(closing(Applier(primary, path, delay)))
+                alias: stack.enter_context(closing(Applier(files.primary_of(alias), path, delay)))
                 for alias, path in replicas.items()
             }
             try:
@@ -57,10 +58,10 @@ class Command(BaseCommand):
                 self.report_news(appliers)
                 self.say("Stopped.")
 
-    def take_snapshots(self, primary, replicas):
+    def take_snapshots(self, replicas):
         for alias, path in replicas.items():
             with closing(files.hold(path)):
-                position = snapshot.take(primary, path)
+                position = snapshot.take(files.primary_of(alias), path)
             self.say(f"{alias}: a snapshot at position {position}.")
 
     def catch_up(self, appliers):
@@ -106,16 +107,16 @@ class Command(BaseCommand):
                         self.say(f"{alias}: well again, at position {applier.position}.")
             if time.monotonic() >= report_at:
                 self.report_news(appliers)
-                with suppress(ReplicationError):  # the primary may be busy: another time, then
-                    self.prune([appliers[alias] for alias in appliers.keys() - trouble.keys()])
+                self.prune([appliers[alias] for alias in appliers.keys() - trouble.keys()])
                 report_at = time.monotonic() + REPORT
             time.sleep(POLL)
 
     def prune(self, appliers):
-        if appliers:
-            primary = appliers[0].primary
-            with files.errors_name(primary), closing(files.connect(primary, "rw")) as connection:
-                log.prune(connection, min(applier.position for applier in appliers))
+        for primary in {applier.primary for applier in appliers}:
+            applied = min(a.position for a in appliers if a.primary == primary)
+            # The primary may be busy: another time, then.
+            with suppress(sqlite3.Error), closing(files.connect(primary, "rw")) as connection:
+                log.prune(connection, applied)
 
     def report_news(self, appliers):
         for alias, applier in appliers.items():

@@ -3,14 +3,13 @@ import time
 from contextlib import closing
 
 from django.core.management import BaseCommand
-from django.db import DEFAULT_DB_ALIAS
 
 from replication import files
 from replication.applier import connect_both, standing
-from replication.files import NeedsSnapshot
+from replication.files import NeedsSnapshot, ReplicationError
 from replication.snapshot import connect_to_log
 
-LINE = "{:<10} {:>10} {:>10} {:>12}  {}"
+LINE = "{:<{}} {:>10} {:>10} {:>12}  {}"
 
 
 class Command(BaseCommand):
@@ -21,13 +20,27 @@ class Command(BaseCommand):
     )
 
     def handle(self, **options):
-        primary, replicas = files.primary(), files.replicas()
+        self.width = max(10, *map(len, files.replicas()))
+        self.line("database", "position", "behind", "up to date", "state")
+        errors = []
+        for alias, replicas in files.primaries().items():
+            try:
+                self.show(alias, replicas)
+            except ReplicationError as error:  # the replicas of other primaries have their own
+                errors.append(str(error))
+        if errors:
+            raise ReplicationError(" ".join(errors))
+
+    def show(self, alias, replicas):
+        primary = files.path_of(alias)
         with files.errors_name(primary), closing(connect_to_log(primary)) as connection:
             (last,) = connection.execute("SELECT max(position) FROM replication_log").fetchone()
-        self.stdout.write(LINE.format("database", "position", "behind", "up to date", "state"))
-        self.stdout.write(LINE.format(DEFAULT_DB_ALIAS, last, "", "", "the primary"))
-        for alias, path in replicas.items():
-            self.stdout.write(LINE.format(alias, *self.describe(primary, path)))
+        self.line(alias, last, "", "", "the primary")
+        for replica in replicas:
+            self.line(replica, *self.describe(primary, files.path_of(replica)))
+
+    def line(self, alias, *rest):
+        self.stdout.write(LINE.format(alias, self.width, *rest))
 
     def describe(self, primary, replica):
         try:

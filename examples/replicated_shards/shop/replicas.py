@@ -1,0 +1,105 @@
+"""Which replicas are fit to be read from."""
+
+import logging
+from threading import Lock
+from time import monotonic
+
+from django.conf import settings
+from django.db import Error, connections
+from django.utils.module_loading import import_string
+
+logger = logging.getLogger("shop.replicas")
+
+_retry_at = {}  # the replicas that are skipped, and the ``monotonic()`` time to try each again
+_lock = Lock()
+
+
+def position():
+    """Return the object that knows how positions are read: see ``shop/positions.py``."""
+    return import_string(settings.REPLICA_POSITION)()
+
+
+def seconds_behind(alias):
+    """Return how many seconds the replica is behind, or None while it is not fit to be read from.
+
+    It is not fit when it is missing, broken, or more than ``REPLICA_MAX_LAG`` seconds behind. Then
+    it is skipped for ``REPLICA_RETRY`` seconds, by the whole process, before it is tried again.
+    """
+    if not _is_due(alias):
+        return None
+    try:
+        behind = _measure(connections[alias])
+    except Error as error:
+        skip(alias, error)
+        return None
+    if behind > settings.REPLICA_MAX_LAG:
+        skip(alias, f"it is {behind:.0f} s behind")
+        return None
+    if _retry_at.pop(alias, None):
+        # A warning too, for those who saw the first.
+        logger.warning("%s is read from again.", alias)
+    return max(behind, 0.0)
+
+
+def _measure(connection):
+    if _is_the_primary(connection):
+        return 0.0
+    may_reopen = connection.connection is not None and not connection.in_atomic_block
+    try:
+        behind = position().seconds_behind(connection)
+        if behind <= settings.REPLICA_MAX_LAG or not may_reopen:
+            return behind
+    except Error:
+        if not may_reopen:
+            raise
+    # It may be the connection that is at fault: to a file that has been replaced since, or to a
+    # server that has been restarted.
+    connection.close()
+    return position().seconds_behind(connection)
+
+
+def reached(alias, wanted):
+    """Return whether the replica has applied the primary's log up to the position ``wanted``."""
+    connection = connections[alias]
+    try:
+        return _is_the_primary(connection) or position().reached(connection, wanted)
+    except Error as error:
+        skip(alias, error)
+        return False
+
+
+def skip(alias, reason):
+    """Read from others for ``REPLICA_RETRY`` seconds. It is logged once, not at each retry."""
+    with _lock:
+        news = alias not in _retry_at
+        _retry_at[alias] = monotonic() + settings.REPLICA_RETRY
+    if news:
+        logger.warning(
+            "%s is not read from: %s. It is tried again every %s s.",
+            alias,
+            " ".join(str(reason).split()),
+            settings.REPLICA_RETRY,
+        )
+
+
+def _is_due(alias):
+    if alias not in _retry_at:
+        return True
+    with _lock:
+        now = monotonic()
+        if now < _retry_at.get(alias, 0):
+            return False
+        # One at a time tries: to find that a server is away may take until the timeout.
+        _retry_at[alias] = now + settings.REPLICA_RETRY
+    return True
+
+
+def _is_the_primary(connection):
+    """Return whether this is a primary by another name: a test's MIRROR, or a site with one."""
+    return any(
+        all(
+            connection.settings_dict[key] == connections[primary].settings_dict[key]
+            for key in ("NAME", "HOST", "PORT")
+        )
+        for primary in settings.REPLICAS
+    )

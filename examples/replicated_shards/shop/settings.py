@@ -1,0 +1,95 @@
+from pathlib import Path
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+
+def database(alias, mode="rwc", **more):
+    """Return the entry of one database; to use servers, write the dict out instead."""
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": f"{(BASE_DIR / f'{alias}.sqlite3').as_uri()}?mode={mode}",
+        # Let one transaction wait for another. By default SQLite fails a transaction that read
+        # first, and comes to write after another has.
+        "OPTIONS": {"transaction_mode": "IMMEDIATE"},
+        **more,
+    }
+
+
+SHARDS = ["shard0", "shard1"]
+REPLICAS = {shard: [f"{shard}_replica1", f"{shard}_replica2"] for shard in SHARDS}
+# By function, then by shard, then by role. default has all that is global: products, users, and the
+# map that says which shard has which customers. The replicas are opened read-only: no bug can write
+# to them.
+DATABASES = {
+    "default": database("default"),
+    "reviews": database("reviews"),
+    **{shard: database(shard) for shard in SHARDS},
+    **{
+        replica: database(replica, mode="ro", TEST={"MIRROR": shard})
+        for shard in SHARDS
+        for replica in REPLICAS[shard]
+    },
+}
+DATABASE_ROUTERS = ["shop.routers.ShopRouter"]
+
+REPLICA_POSITION = "shop.positions.LogPosition"  # PostgresPosition, where the ENGINE is PostgreSQL
+REPLICA_MAX_LAG = 60  # seconds: a replica that is further behind is not read from
+REPLICA_RETRY = 10  # seconds, after which one that was not fit to be read from is tried again
+
+# The numbers that this host's processes may take, one each, for the keys that they make. A second
+# host gets others: range(64, 128).
+KEY_WORKERS = range(64)
+KEY_WORKERS_DIR = BASE_DIR / ".workers"
+
+# For a shop on your own machine: one on the internet needs a secret key and DEBUG = False.
+SECRET_KEY = "not a secret"
+DEBUG = True
+
+INSTALLED_APPS = [
+    "shop",  # for its templates and its stylesheet: it has no models
+    "products",
+    "reviews",
+    "customers",
+    "directory",
+    "sharding",
+    "sharding.fences",
+    "replication",  # for learning: a server's own replication takes its place
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.messages",
+    "django.contrib.sessions",
+    "django.contrib.staticfiles",
+]
+
+MIDDLEWARE = [
+    "shop.middleware.QueryLogMiddleware",  # first, so that it sees the queries of all the others
+    "shop.consistency.ReadYourWritesMiddleware",
+    "shop.unavailable.ShardsDownMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+
+ROOT_URLCONF = "shop.urls"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+STATIC_URL = "static/"
+TIME_ZONE = "UTC"
+LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "product_list"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

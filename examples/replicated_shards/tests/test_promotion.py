@@ -1,0 +1,215 @@
+"""A shard's primary is lost, and one of its replicas takes its place; the other shard goes on."""
+
+from contextlib import suppress
+
+import pytest
+from django.conf import settings
+from django.core.management import CommandError, call_command
+from django.db import connections
+
+import sharding.reshard
+from conftest import customer_on
+from customers.models import Customer, Order
+from sharding import buckets, gather
+from sharding.buckets import read_map
+from sharding.fences.models import HeldBucket
+from sharding.keys import new_key
+from sharding.promotion import buckets_with_rows
+from sharding.reshard import NotReplicated, reshard
+from shop import reading
+
+SECOND = "shard1_replica2"
+CUSTOMERS, ORDERS = Customer.objects.all(), Order.objects.all()
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    monkeypatch.setattr(buckets, "LEASE", 0.01)
+    monkeypatch.setattr(sharding.reshard, "PATIENCE", 0.02)
+
+
+@pytest.fixture
+def customers(shop):
+    made = [Customer.objects.create(id=new_key(n), name=str(n)) for n in (0, 1, 2, 600)]
+    for customer in made:
+        customer.orders.create(product_id=1, price=1)
+    shop.replicate()
+    return made
+
+
+def lose(shop, alias):
+    connections[alias].close()
+    for file in shop.folder.glob(f"{alias}.sqlite3*"):
+        file.unlink()
+
+
+def check_readers(customers):
+    """All is there once, and can be read and written."""
+    for _ in range(4):
+        with reading.scope():
+            assert gather.count(CUSTOMERS) == gather.count(ORDERS) == len(customers)
+            for customer in customers:
+                assert Customer.objects.get(pk=customer.pk).orders.count() == 1
+    for customer in customers:
+        customer.save()
+
+
+def check(customers):
+    """And it is where the map says; nothing moves."""
+    check_readers(customers)
+    found = read_map()
+    assert not found.copies
+    for shard in settings.SHARDS:
+        held = set(HeldBucket.objects.using(shard).values_list("number", flat=True))
+        assert held == set(found.buckets(shard))
+        assert buckets_with_rows(shard) <= held
+
+
+def test_of_one_shard(customers, shop, capsys):
+    lose(shop, "shard0")
+    call_command("promote", "shard0_replica2")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("shard0.sqlite3 is now what shard0_replica2 was, at position ")
+    assert [line.split(":")[0] for line in lines[2:]] == ["shard0_replica1", "shard0_replica2"]
+    with reading.scope():
+        aliases = gather.each(CUSTOMERS, lambda rows: rows.db)
+        assert aliases["shard0"] in settings.REPLICAS["shard0"]
+    check(customers)
+    shop.replicate()
+    check(customers)
+
+
+def test_what_the_replica_lacked_is_lost_and_nothing_else(customers, shop):
+    customer_on("shard0", "late")
+    customer_on("shard1", "late, too")
+    lose(shop, "shard0")
+    call_command("promote", "shard0_replica1")
+    assert sorted(c.name for c in gather.top(CUSTOMERS)) == ["0", "1", "2", "600", "late, too"]
+
+
+def test_a_replica_that_had_not_heard_that_buckets_went(customers, shop):
+    """Their rows are back: naively, each would be counted twice."""
+    with pytest.raises(CommandError):
+        reshard([0, 1], "shard1")
+    shop.replicate("shard1_replica1")
+    reshard([0, 1], "shard1")
+    lose(shop, "shard0")
+    call_command("promote", "shard0_replica2")
+    check(customers)
+
+
+def test_a_replica_that_had_heard_half_of_it(customers, shop):
+    """It no longer takes writes for them, but has their rows."""
+    with pytest.raises(CommandError):
+        reshard([0, 1], "shard1")
+    shop.replicate("shard0_replica2", "shard1_replica1")
+    reshard([0, 1], "shard1")
+    lose(shop, "shard0")
+    call_command("promote", "shard0_replica2")
+    check(customers)
+
+
+def test_a_replica_that_had_not_heard_that_buckets_came(customers, shop):
+    """Their rows are where they came from, still: so that is where they go back to."""
+    with pytest.raises(CommandError):
+        reshard([0, 1], "shard1")
+    lose(shop, "shard1")
+    call_command("promote", "shard1_replica2")
+    assert read_map().aliases[:2] == ("shard0", "shard0")
+    check(customers)
+
+
+def move(shop, numbers, target):
+    """As an operator does: run it again when the replicas have followed."""
+    for _ in range(3):
+        with suppress(NotReplicated):
+            reshard(numbers, target)
+        shop.replicate()
+    assert reshard(numbers, target) == (0, 0)
+
+
+@pytest.mark.parametrize("replicated", [True, False])
+@pytest.mark.parametrize("lost", ["shard0", "shard1"])
+@pytest.mark.parametrize(
+    ("step", "calls"),  # where it is killed, and after how many calls
+    [
+        *[(step, 0) for step in ("copy", "verify", "change_map", "await_replicas", "delete")],
+        *[("copy", 2), ("delete", 2)],  # between two buckets
+    ],
+)
+def test_in_the_middle_of_a_move(customers, shop, monkeypatch, step, calls, lost, replicated):
+    """Whatever its last step was, and whether the replica had heard of it or not."""
+    with monkeypatch.context() as patch:
+        original, before = getattr(sharding.reshard, step), [None] * calls
+
+        def fail(*args, **kwargs):
+            if not before:
+                # Who is killed doesn't tidy up either.
+                patch.setattr(sharding.reshard.Run, "open", lambda *args: None)
+                raise CommandError("killed")
+            before.pop()
+            return original(*args, **kwargs)
+
+        if step == "delete":
+            patch.setattr("sharding.reshard.await_replicas", lambda p: shop.replicate(SECOND))
+        patch.setattr(sharding.reshard, step, fail)
+        with suppress(CommandError):  # not all are called so often
+            reshard([0, 1], "shard1")
+    if replicated:
+        shop.replicate()
+    lose(shop, lost)
+    try:
+        call_command("promote", f"{lost}_replica1")
+    except CommandError as error:
+        assert "are nowhere else: 0" in str(error)
+        assert (step, calls, lost, replicated) == ("delete", 2, "shard1", False)
+        call_command("promote", SECOND)
+    check_readers(customers)
+    move(shop, [0, 1], "shard1")
+    check(customers)
+
+
+def test_a_replica_that_lacks_the_only_rows_of_a_bucket(customers, shop):
+    with pytest.raises(CommandError):
+        reshard([0, 1], "shard1")
+    shop.replicate("shard1_replica1")
+    reshard([0, 1], "shard1")
+    lose(shop, "shard1")
+    with pytest.raises(CommandError) as error:
+        call_command("promote", "shard1_replica2")
+    assert str(error.value) == (
+        "shard1_replica2 lacks buckets that have come to shard1 and are nowhere else: 0, 1. "
+        "Promote another replica, or lose them with --force."
+    )
+    assert not shop.file("shard1").exists()
+    call_command("promote", "shard1_replica1")
+    check(customers)
+
+
+def test_forced(customers, shop):
+    with pytest.raises(CommandError):
+        reshard([0, 1], "shard1")
+    shop.replicate("shard1_replica1")
+    reshard([0, 1], "shard1")
+    lose(shop, "shard1")
+    call_command("promote", "shard1_replica2", force=True)
+    check(customers[2:])
+
+
+def test_the_primary_answers(customers, shop):
+    with pytest.raises(CommandError, match="^The primary answers: it is at position"):
+        call_command("promote", "shard0_replica1")
+    check(customers)
+
+
+@pytest.mark.parametrize(
+    ("alias", "message"),
+    [
+        ("shard0", '"shard0" is the primary. The replicas are: shard0_replica1, shard0_replica2.'),
+        ("default", 'There is no replica "default". The replicas are: shard0_replica1, '),
+    ],
+)
+def test_no_replica(customers, alias, message):
+    with pytest.raises(CommandError) as error:
+        call_command("promote", alias)
+    assert str(error.value).startswith(message)

@@ -1,0 +1,226 @@
+"""Buckets that move while replicas lag: each row is seen once, whichever database is asked."""
+
+import threading
+import time
+
+import pytest
+from django.conf import settings
+from django.core.management import CommandError, call_command
+from django.db import connections
+
+import sharding.reshard
+from customers.models import Customer, Order
+from replication import files
+from replication.applier import Applier
+from sharding import buckets, gather
+from sharding.buckets import ReadableFrom, in_buckets, read_map
+from sharding.fences.models import HeldBucket
+from sharding.keys import new_key
+from sharding.reshard import reshard
+from shop import reading
+
+R0, R1 = (set(settings.REPLICAS[shard]) for shard in ("shard0", "shard1"))
+CUSTOMERS, ORDERS = Customer.objects.all(), Order.objects.all()
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    monkeypatch.setattr(buckets, "LEASE", 0.02)
+    monkeypatch.setattr(sharding.reshard, "PATIENCE", 0.1)
+
+
+@pytest.fixture
+def customers(shop):
+    """A customer with two orders in each of four buckets: three of shard0, and one of shard1."""
+    made = [Customer.objects.create(id=new_key(n), name=str(n)) for n in (0, 1, 2, 600)]
+    for customer in made:
+        for product_id in (1, 2):
+            customer.orders.create(product_id=product_id, price=1)
+    shop.replicate()
+    return made
+
+
+def check_each_is_seen_once(customers):
+    """As readers without a history, and those who don't mind what is old, see it."""
+    for look in (reading.scope, reading.allow_stale):
+        for _ in range(4):  # meets both replicas
+            with look():
+                assert gather.count(CUSTOMERS) == len(customers)
+                assert gather.count(ORDERS) == 2 * len(customers)
+                assert [c.pk for c in gather.top(CUSTOMERS.order_by("pk"))] == sorted(
+                    customer.pk for customer in customers
+                )
+                for customer in customers:
+                    found = Customer.objects.filter(pk=customer.pk).first()
+                    assert found is not None and found.orders.count() == 2
+                assert len(Customer.objects.in_bulk([c.pk for c in customers])) == len(customers)
+
+
+def move(shop, customers, moved):
+    """Move buckets to shard1, and look, while first its replicas lag, and then shard0's."""
+    with pytest.raises(CommandError, match="no replica of shard1 has it yet"):
+        reshard(moved, "shard1")
+    check_each_is_seen_once(customers)  # shard1's replicas lack the rows
+    shop.replicate("shard1_replica1")
+    check_each_is_seen_once(customers)
+    reshard(moved, "shard1")
+    check_each_is_seen_once(customers)  # shard0's replicas still have them
+    shop.replicate("shard0_replica2")
+    check_each_is_seen_once(customers)
+
+
+def test_under_lag(customers, shop):
+    move(shop, customers, [0, 1])
+    assert not read_map().copies
+    assert not Customer.objects.using("shard0").filter(in_buckets([0, 1])).exists()
+    seen = set()
+    for _ in range(30):
+        with reading.scope():
+            seen.update(gather.each(CUSTOMERS, lambda rows: rows.db).values())
+    assert seen == {"shard0_replica2", "shard1_replica1"}
+    shop.replicate()
+    check_each_is_seen_once(customers)
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError)
+def test_under_lag_where_readers_do_not_ask_how_far_the_replicas_are(customers, shop, monkeypatch):
+    monkeypatch.setattr("shop.routers.readable_from", lambda alias: None)
+    move(shop, customers, [0, 1])
+
+
+def test_by_a_map_that_is_as_old_as_can_be(customers, shop, monkeypatch):
+    """Another process has read the map just before the switch, and goes by it for its lease."""
+    mark, old = sharding.reshard.Run.mark, []
+
+    def mark_and_read(run, numbers, target):
+        mark(run, numbers, target)
+        old.append(read_map())
+
+    monkeypatch.setattr(sharding.reshard.Run, "mark", mark_and_read)
+    with pytest.raises(CommandError):
+        reshard([0, 1], "shard1")
+    monkeypatch.setattr(buckets, "_cache", (time.monotonic() + 60, *old))
+    assert buckets.shard_map().aliases[0] == "shard0" and not buckets.shard_map().positions
+    check_each_is_seen_once(customers)
+
+
+def test_naively_a_row_is_not_there_and_then_twice(customers, shop, monkeypatch):
+    """What the position in the map cures: both faults, one after the other."""
+    monkeypatch.setattr("shop.routers.readable_from", lambda alias: None)
+    with pytest.raises(CommandError):
+        reshard([0], "shard1")
+    with reading.scope():
+        assert gather.count(CUSTOMERS) == 3
+        assert not Customer.objects.filter(pk=customers[0].pk).exists()
+    shop.replicate("shard1_replica1", "shard1_replica2")
+    reshard([0], "shard1")
+    with reading.scope():
+        assert gather.count(CUSTOMERS) == 5
+
+
+def test_there_and_back(customers, shop):
+    """The replicas of the shard that a bucket comes back to may not have heard that it went."""
+    for target in ("shard1", "shard0"):
+        with pytest.raises(CommandError):
+            reshard([0, 1], target)
+        customers[0].name = f"went to {target}"
+        customers[0].save()
+        check_each_is_seen_once(customers)
+        shop.replicate(f"{target}_replica1")
+        reshard([0, 1], target)
+        check_each_is_seen_once(customers)
+        with reading.scope():
+            assert Customer.objects.get(pk=customers[0].pk).name == f"went to {target}"
+
+
+def test_the_writer_sees_the_write_wherever_the_bucket_goes(customers, shop):
+    with reading.scope() as scope:
+        Customer.objects.filter(pk=customers[0].pk).update(name="renamed")
+        cookies = {"shard0": scope["shard0"].position()}
+    with pytest.raises(CommandError):
+        reshard([0], "shard1")
+    for _ in range(4):
+        with reading.scope(cookies):
+            assert Customer.objects.get(pk=customers[0].pk).name == "renamed"
+
+
+def test_the_rows_stay_where_they_were_until_a_replica_has_them_too(customers, shop):
+    """Else one lost primary, with its replicas behind, would take them along."""
+    with pytest.raises(CommandError) as error:
+        reshard([0], "shard1")
+    assert str(error.value) == (
+        "What was moved to shard1 counts there, but no replica of shard1 has it yet: it stays "
+        "where it was, too. When one has, run reshard again."
+    )
+    assert Customer.objects.using("shard0").filter(in_buckets([0])).exists()
+    customers[0].save()  # and it can be written to
+    assert customers[0]._state.db == "shard1"
+    shop.replicate("shard1_replica2")
+    assert reshard([0], "shard1") == (0, 0)
+    assert not Customer.objects.using("shard0").filter(in_buckets([0])).exists()
+
+
+def test_a_shard_without_replicas_waits_for_none(customers, monkeypatch):
+    monkeypatch.setitem(settings.REPLICAS, "shard1", [])
+    assert reshard([0], "shard1") == (1, 3)
+
+
+def test_the_positions_in_the_map(customers, shop):
+    assert not ReadableFrom.objects.exists()
+    with pytest.raises(CommandError):
+        reshard([0], "shard1")
+    assert [entry.alias for entry in ReadableFrom.objects.all()] == ["shard1"]
+    with reading.scope():
+        assert Customer.objects.get(pk=customers[0].pk)._state.db == "shard1"
+        assert Customer.objects.get(pk=customers[1].pk)._state.db in R0
+        # By the shard, not by the bucket: those who were there before go to the primary, too.
+        assert Customer.objects.get(pk=customers[3].pk)._state.db == "shard1"
+    shop.replicate("shard1_replica1")
+    with reading.scope():
+        assert Customer.objects.get(pk=customers[0].pk)._state.db == "shard1_replica1"
+
+
+def test_while_readers_read_and_replicas_follow(customers, shop, monkeypatch):
+    """Buckets go to the other shard and back; the replicas follow in turn, each now and then."""
+    stop, errors = threading.Event(), []
+
+    def follow():
+        appliers = [Applier(files.primary_of(a), shop.file(a)) for a in sorted(R0 | R1)]
+        while not stop.is_set():
+            for applier in appliers:
+                applier.step()
+                stop.wait(0.03)
+        for applier in appliers:
+            applier.close()
+
+    def read():
+        try:
+            while not stop.is_set():
+                check_each_is_seen_once(customers)
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=target) for target in (follow, read, read)]
+    for thread in threads:
+        thread.start()
+    try:
+        monkeypatch.setattr(sharding.reshard, "PATIENCE", 5)
+        for target in ("shard1", "shard0") * 4:
+            reshard([0, 1, 600], target)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert not errors, errors
+
+
+def test_the_command(customers, shop, capsys):
+    with pytest.raises(CommandError):
+        call_command("reshard", to="shard1", buckets="0-1")
+    shop.replicate("shard1_replica1")
+    call_command("reshard", to="shard1", buckets="0-1")
+    assert "Buckets moved to shard1: 0, with 0 rows" in capsys.readouterr().out
+    held = HeldBucket.objects.using("shard1").values_list("number", flat=True)
+    assert set(held) == set(read_map().buckets("shard1")) > {0, 1}
