@@ -36,6 +36,7 @@ bench: $(BENCH)/ready ## what each pattern costs, beside peers and limits, into 
 	$(BENCH)/bin/python -m benchmarks.replication
 	$(BENCH)/bin/python -m benchmarks.sharding
 	$(BENCH)/bin/python -m benchmarks.shadowing
+	$(BENCH)/bin/python -m benchmarks.one_database
 
 pdf: site ## the deck on paper, a page a slide, and a handout with the notes; the site then links them
 	$(BIN)/python slides/to_pdf.py $(SITE)/slides

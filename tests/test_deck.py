@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,25 @@ HERE = """() => {
     return [h, v, Reveal.getCurrentSlide().querySelectorAll(".fragment.visible").length];
 }"""
 
+# What there is on each slide, for those who give the talk and for those who watch it.
+TALK = """() => Reveal.getSlides().map((slide) => {
+    const read = (part) => [...slide.querySelectorAll(part)].map((found) => found.textContent);
+    return {
+        chapter: read("h2").join(),
+        title: read("h1, h2, h3").join(),
+        seconds: Number(slide.dataset.timing ?? 0),
+        notes: read("aside.notes").join(),
+        code: read("pre code").join("\\n"),
+        heads: read("th"),
+        drawn: read("svg").length > 0,
+    };
+})"""
+MINUTES = 45
+# Words for each minute that a slide is shown. One speaks 120 to 150; the rest is for the audience to
+# look, or for the speaker to type.
+PACE = range(40, 161)
+PATTERNS = ["By function", "Sharding", "Replication", "Augmentation"]
+
 
 @pytest.fixture
 def open_deck(open_page):
@@ -61,16 +82,15 @@ def press(page, *keys):
 
 def test_the_keys_move_and_step(deck):
     assert press(deck, "ArrowRight") == [1, 0, 0]
-    assert press(deck, "ArrowDown") == [1, 1, 0]
-    assert press(deck, "ArrowDown", "ArrowDown") == [1, 1, 2]
-    assert press(deck, "ArrowUp") == [1, 1, 1]
-    assert press(deck, *["Space"] * 5) == [1, 2, 0]
-    deck.wait_for_url("**/index.html#/1/2")
+    assert press(deck, "ArrowDown", "ArrowDown") == [1, 0, 2]
+    assert press(deck, "ArrowUp") == [1, 0, 1]
+    assert press(deck, *["Space"] * 5) == [1, 1, 0]
+    deck.wait_for_url("**/index.html#/1/1")
     assert press(deck, "Home") == [0, 0, 0]
 
 
 def test_code_is_stepped_through(deck):
-    deck.evaluate("Reveal.slide(2, 3)")
+    deck.evaluate("Reveal.slide(2, 1)")
     steps = deck.locator(".present .present pre code")
     bright = [step.locator(".highlight-line").first.text_content() for step in steps.all()]
     assert [line.split("(")[0].strip() for line in bright] == [
@@ -91,10 +111,47 @@ def test_the_overview_and_the_help(deck):
     assert "Speaker notes view" in deck.locator(".r-overlay-help").inner_text()
 
 
-def test_each_slide_has_notes(deck):
-    notes = deck.evaluate("Reveal.getSlides().map(Reveal.getSlideNotes)")
-    assert len(notes) > 20
-    assert [index for index, said in enumerate(notes) if not (said or "").strip()] == []
+def test_the_talk_takes_its_time_and_each_part_begins_when_its_notes_say(deck):
+    now, due, said = 0, {}, {}
+    for slide in deck.evaluate(TALK):
+        if slide["chapter"]:
+            minute = re.match(r"Minute (\d+)\. ", slide["notes"])
+            due[slide["chapter"]], said[slide["chapter"]] = now, minute and 60 * int(minute[1])
+        now += slide["seconds"]
+    assert said == due
+    assert now == 60 * MINUTES
+
+
+def test_the_notes_can_be_spoken_while_their_slide_is_shown(deck):
+    talk = deck.evaluate(TALK)
+    assert [slide["title"] for slide in talk if not slide["seconds"]] == []
+    pace = {
+        f"{slide['title']}: {slide['notes'][:30]}": 60 * len(slide["notes"].split()) / slide["seconds"]
+        for slide in talk
+    }
+    assert {slide: words for slide, words in pace.items() if int(words) not in PACE} == {}
+
+
+def test_each_pattern_has_its_seven_kinds_of_slide_in_the_order_of_the_talk(deck):
+    kinds, chapter = {}, ""
+    for slide in deck.evaluate(TALK):
+        chapter = slide["chapter"] or chapter
+        title, code, heads = slide["title"], slide["code"], slide["heads"]
+        kinds.setdefault(chapter, Counter()).update(
+            {
+                "picture": slide["drawn"],
+                "settings": title == "The settings" and ": {" in code,
+                "router": title.startswith("The router") and "def db_for_read" in code,
+                "trap": title == "The trap to remember" and ">>> " in code,
+                "demo": title.startswith("Demo: ") and "$ python manage.py" in code,
+                "strengths": "Strengths" in heads,
+                "weaknesses": "Weaknesses" in heads,
+            }
+        )
+    assert [chapter for chapter in kinds if chapter in PATTERNS] == PATTERNS
+    for pattern in PATTERNS:
+        assert [kind for kind, slides in kinds[pattern].items() if not slides] == [], pattern
+        assert kinds[pattern]["trap"] == 1
 
 
 def test_the_speaker_sees_notes_and_a_timer(deck):
@@ -110,7 +167,7 @@ def test_the_speaker_sees_notes_and_a_timer(deck):
     pace.wait_for()  # It shows when each slide has its time.
     speaker.wait_for_function("document.querySelector('.timer').innerText.trim() == '00:00:01'")
     press(deck, "ArrowRight")
-    notes.get_by_text("Here is all of it").wait_for()
+    notes.get_by_text("Here is all that is on offer").wait_for()
     assert all(url.startswith((deck.url.partition("/slides/")[0], "about:")) for url in requests)
 
 
@@ -157,7 +214,7 @@ def test_the_page_says_what_it_is(deck):
     assert deck.locator("html").get_attribute("lang") == "en"
     assert "four patterns" in deck.locator("meta[name=description]").get_attribute("content")
     assert deck.get_by_role("main").count() == 1
-    assert deck.locator("section").last.locator("a").get_attribute("href") == "../index.html"
+    assert deck.locator("section").last.locator("a").first.get_attribute("href") == "../index.html"
 
 
 def test_its_sections_are_balanced(deck, site):
