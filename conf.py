@@ -26,7 +26,7 @@ extensions = [
 ]
 nitpicky = True
 # In slides/: parts of the deck, which includes them.
-exclude_patterns = ["replication.rst", "shadowing.rst", "sharding.rst"]
+exclude_patterns = ["combining.rst", "replication.rst", "shadowing.rst", "sharding.rst"]
 
 html_theme = "theme"
 html_title = project
