@@ -116,17 +116,18 @@ class Topology(SphinxDirective):
     """``.. topology:: sharding`` draws that project of examples/; a caption may follow the name.
 
     ``:before: migrate; replicate --snapshot`` names commands of its ``manage.py``: what has to be
-    there before its router answers as it would in use.
+    there before its router answers as it would in use. ``:wide:``, for a slide, has the replicas
+    beside their primaries.
     """
 
     optional_arguments = 2
     final_argument_whitespace = True
-    option_spec = {"before": directives.unchanged_required}
+    option_spec = {"before": directives.unchanged_required, "wide": directives.flag}
 
     def run(self) -> list[nodes.Node]:
         try:
             project = self.arguments[0] if self.arguments else ""
-            picture = self.picture(project, self.options.get("before", ""))
+            picture = self.picture(project, self.options.get("before", ""), "wide" in self.options)
         except CannotAsk as problem:
             where = self.get_location()
             logger.warning(".. topology:: %s", problem, location=where, type="livedocs")
@@ -140,7 +141,7 @@ class Topology(SphinxDirective):
             figure += [nodes.caption("", "", *caption), *messages]
         return [figure]
 
-    def picture(self, project: str, before: str) -> Picture:
+    def picture(self, project: str, before: str, wide: bool) -> Picture:
         """The project's picture, and a note that this page shows it as the project is now."""
         # Until there is a picture the page stays out of date, and warns in each build.
         shown = pages(self.env).setdefault(self.env.docname, {})
@@ -150,10 +151,11 @@ class Topology(SphinxDirective):
             what = f"examples/ has no folder {project}" if project else "it names no project"
             raise CannotAsk(f"{what}: name one of {', '.join(known)}")
         drawn, now = pictures(self.env), state(project)
-        if drawn.get((project, before), ("",))[0] != now:
-            drawn[project, before] = now, draw(project, ask(EXAMPLES / project, before))
+        if drawn.get((project, before, wide), ("",))[0] != now:
+            picture = draw(project, ask(EXAMPLES / project, before), wide)
+            drawn[project, before, wide] = now, picture
         shown[project] = now
-        return drawn[project, before][1]
+        return drawn[project, before, wide][1]
 
 
 class Pages(EnvironmentCollector):
@@ -231,7 +233,7 @@ def run_python(arguments: list[str], copy: Path, folder: Path) -> str:
     return process.stdout
 
 
-def draw(project: str, facts: dict) -> Picture:
+def draw(project: str, facts: dict, wide: bool = False) -> Picture:
     boxes, databases = boxes_of(facts["models"]), facts["databases"]
     groups = groups_of(boxes, databases)
     frames = {
@@ -240,7 +242,7 @@ def draw(project: str, facts: dict) -> Picture:
         if len(group) > 1
     }
     sizes = {number: (width, height) for number, (width, height, _) in frames.items()}
-    width, height, graph = lay_out(dot(boxes, groups, sizes, databases))
+    width, height, graph = lay_out(dot(boxes, groups, sizes, databases, wide))
     for node in graph:
         found = re.fullmatch(r"d(\d+)", node.findtext("title", ""))
         if found and (number := int(found[1])) in frames:
@@ -362,7 +364,7 @@ def groups_of(boxes: list[Box], databases: dict) -> list[list[str]]:
     return list(groups.values())
 
 
-def dot(boxes: list[Box], groups: list[list[str]], sizes: dict, databases: dict) -> str:
+def dot(boxes: list[Box], groups: list[list[str]], sizes: dict, databases: dict, wide: bool) -> str:
     """The drawing, in Graphviz's language: the boxes on the left, the databases in a column.
 
     In the place of several databases there is an empty box, of the width and height in `sizes`.
@@ -380,10 +382,15 @@ def dot(boxes: list[Box], groups: list[list[str]], sizes: dict, databases: dict)
     replications = dict.fromkeys(
         (node[at["primary"]], node[alias]) for alias, at in databases.items() if at["primary"]
     )
+    replicate = [f"{of} -> {to} [style=bold arrowhead=open]" for of, to in replications]
     # Lines that are not seen keep the databases in a column, in the order of the settings.
     column = [f"d{number}" for number in range(len(groups))]
+    if wide:  # one rank further, where a line leads that does not keep to the column
+        column = [name for name in column if name not in {to for _, to in replications}]
+        lines += replicate
+        replicate = []
     pairs = [
-        *(f"{of} -> {to} [style=bold arrowhead=open]" for of, to in replications),
+        *replicate,
         *(
             f"{of} -> {to} [style=invis]"
             for of, to in pairwise(column)
@@ -502,4 +509,4 @@ def setup(app: Sphinx) -> dict:
     app.add_node(topology, html=(write_svg, None))
     app.add_directive("topology", Topology)
     app.add_env_collector(Pages)
-    return {"env_version": 1, "parallel_read_safe": True, "parallel_write_safe": True}
+    return {"env_version": 2, "parallel_read_safe": True, "parallel_write_safe": True}

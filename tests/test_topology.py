@@ -117,6 +117,13 @@ def test_replication(picture):
     assert "3 replicas" in words(svg)
 
 
+def test_replicas_beside_their_primary(tmp_path):
+    facts = ask(project(tmp_path / "things", REPLICAS, MIRRORS))
+    tall, wide = draw("things", facts), draw("things", facts, wide=True)
+    assert wide.width > tall.width and wide.height < tall.height
+    assert wide.description == tall.description
+
+
 SHARDS = """
 class ShardUnknown(Exception):
     pass
