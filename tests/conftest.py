@@ -69,8 +69,14 @@ class House:
     def page(self, text: str, path: str = "docs/page.rst") -> None:
         self.write(path, text)
 
-    def run(self, *arguments: str, timeout: float = 30) -> tuple[dict[str, int], str]:
-        """Run pytest; return what it counted (``{"passed": 3}``), and all that it printed."""
+    def run(
+        self, *arguments: str, timeout: float = 30, environment: dict[str, str] | None = None
+    ) -> tuple[dict[str, int], str]:
+        """Run pytest; return what it counted (``{"passed": 3}``), and all that it printed.
+
+        ``environment`` is the whole of what it has, in place of these tests' own.
+        """
+        inherited = os.environ if environment is None else environment
         process = subprocess.run(
             [
                 sys.executable,
@@ -82,7 +88,7 @@ class House:
                 *(arguments or ["docs"]),
             ],
             cwd=self.folder,
-            env=os.environ | {"LIVEDOCS_TIMEOUT": str(timeout)},
+            env={**inherited, "LIVEDOCS_TIMEOUT": str(timeout)},
             capture_output=True,
             text=True,
             timeout=120,

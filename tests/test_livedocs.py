@@ -79,6 +79,45 @@ def test_without_a_project_there_is_no_django(house):
     assert house.run()[0] == {"passed": 3}
 
 
+ODD = {
+    "DJANGO_SETTINGS_MODULE": "no.such",
+    "LANG": "tr_TR.ISO-8859-9",
+    "LC_ALL": "C",
+    "PYTHONHASHSEED": "1",
+    "PYTHONIOENCODING": "latin-1",
+    "PYTHONWARNINGS": "error",
+    "TZ": "Pacific/Kiritimati",
+    "PGHOST": "nowhere.example",
+}
+
+
+@pytest.mark.parametrize("odd", [{}, ODD], ids=["bare", "odd"])
+def test_a_page_runs_alike_on_every_machine(house, odd):
+    """Its processes have an environment that livedocs makes, and none of the caller's."""
+    house.page("""
+        :project: tea
+
+        .. code-block:: console
+
+           $ python -c "
+           > import sys; print('one'); print('two', file=sys.stderr); print('th\u00e9')"
+           one
+           two
+           th\u00e9
+           $ python -c "import time; print(time.tzname[0], time.localtime(0).tm_hour)"
+           UTC 0
+           $ env | cut -d= -f1 | grep -E '^(DJANGO|PG|PYTEST|PYTHON(HASH|IO|WARN))' | wc -l
+           0
+
+        >>> import os
+        >>> [name for name in os.environ if name.startswith(("PG", "PYTEST", "PYTHONWARN"))]
+        []
+        """)
+    bare = {"PATH": "/usr/bin:/bin", "HOME": str(house.folder)}
+    counts, printed = house.run(environment=bare | odd)
+    assert counts == {"passed": 4}, printed
+
+
 # The page; how many of its blocks pass, fail and are skipped; what is said.
 FAULTS = {
     "a wrong expected output, which nothing builds on": (
