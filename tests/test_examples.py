@@ -15,35 +15,6 @@ from sybil.evaluators.doctest import OutputChecker
 
 from livedocs.pages import COMMAND
 
-# What is no part of a pattern. `diff -r` of two examples is to show what a pattern costs, no more.
-SHARED = [
-    "manage.py",
-    "pytest.ini",
-    "shop/errors.py",
-    "shop/middleware.py",
-    "shop/static/shop.css",
-    "shop/templates/base.html",
-    "shop/templates/pages.html",
-    "shop/templates/registration/login.html",
-]
-# Of what `replicated_shards` has from others, the files that it had to change.
-CHANGED = {
-    "products/templates/products/_facts.html",
-    "products/views.py",
-    "sharding/buckets.py",
-    "sharding/gather.py",
-    "sharding/migrations/0001_initial.py",
-    "sharding/models.py",
-    "sharding/reshard.py",
-    "shop/apps.py",
-    "shop/consistency.py",
-    "shop/failover.py",
-    "shop/reading.py",
-    "shop/replicas.py",
-    "shop/routers.py",
-    "shop/settings.py",
-    "shop/templates/query_log.html",
-}
 EXAMPLES = sorted(path.parent for path in Path(__file__).parents[1].glob("examples/*/manage.py"))
 
 
@@ -139,25 +110,3 @@ def test_no_migration_is_missing(example):
         [sys.executable, *command], cwd=example, capture_output=True, text=True
     )
     assert process.returncode == 0, process.stdout + process.stderr
-
-
-@pytest.mark.parametrize("file", SHARED)
-def test_what_examples_share_is_the_same_in_each(file):
-    assert len({(example / file).read_bytes() for example in EXAMPLES}) == 1
-
-
-def test_the_combination_is_made_of_the_others():
-    combined = EXAMPLES[0].parent / "replicated_shards"
-    others = [example for example in EXAMPLES if example != combined]
-    changed = set()
-    for file in combined.rglob("*.*"):
-        name = file.relative_to(combined).as_posix()
-        if file.suffix in (".py", ".html") and not name.startswith("tests/"):
-            same = [
-                (other / name).read_bytes() == file.read_bytes()
-                for other in others
-                if (other / name).exists()
-            ]
-            if same and not any(same):
-                changed.add(name)
-    assert changed == CHANGED
