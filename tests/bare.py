@@ -21,7 +21,7 @@ FILE = re.compile(r"``([\w/]+\.py)``")
 
 
 class BareProject:
-    """A project in ``folder``, with the modules ``site_`` (settings, urls) and ``notes`` (models)."""
+    """A project in ``folder``: ``site_`` has its settings and urls, ``notes`` its models."""
 
     def __init__(self, folder: Path, models: str):
         self.folder = folder

@@ -1,4 +1,4 @@
-"""What several examples have is the same in each: a fact of code has one text, in several copies."""
+"""What several examples have is the same in each: a fact of code has one text, in copies."""
 
 from pathlib import Path
 
