@@ -1,58 +1,70 @@
 """What several examples have is the same in each: a fact of code has one text, in copies."""
 
+import ast
 from pathlib import Path
 
 import pytest
 
 EXAMPLES = sorted(path.parent for path in Path(__file__).parents[1].glob("examples/*/manage.py"))
 # What is no part of a pattern. `diff -r` of two examples is to show what a pattern costs, no more.
-SHARED = [
+# A folder stands for each file that is in it, in those examples that have the file.
+FRAME = [
     "manage.py",
     "pytest.ini",
     "shop/errors.py",
     "shop/middleware.py",
-    "shop/static/shop.css",
-    "shop/templates/base.html",
-    "shop/templates/pages.html",
-    "shop/templates/registration/login.html",
+    "shop/static",
+    "shop/templates",
 ]
-# Of what `replicated_shards` has from others, the files that it had to change.
-CHANGED = {
-    "products/templates/products/_facts.html",
-    "products/views.py",
-    "sharding/buckets.py",
-    "sharding/gather.py",
-    "sharding/migrations/0001_initial.py",
-    "sharding/models.py",
-    "sharding/reshard.py",
-    "shop/apps.py",
-    "shop/consistency.py",
-    "shop/failover.py",
-    "shop/reading.py",
-    "shop/replicas.py",
-    "shop/routers.py",
-    "shop/settings.py",
-    "shop/templates/query_log.html",
-}
+# Apps that a reader takes whole: each example that has one has all of its files.
+APPS = ["replication"]
 
 
-@pytest.mark.parametrize("file", SHARED)
-def test_what_examples_share_is_the_same_in_each(file):
-    assert len({(example / file).read_bytes() for example in EXAMPLES}) == 1
+def files(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts and ".sqlite" not in path.name
+    }
 
 
-def test_the_combination_is_made_of_the_others():
-    combined = EXAMPLES[0].parent / "replicated_shards"
-    others = [example for example in EXAMPLES if example != combined]
-    changed = set()
-    for file in combined.rglob("*.*"):
-        name = file.relative_to(combined).as_posix()
-        if file.suffix in (".py", ".html") and not name.startswith("tests/"):
-            same = [
-                (other / name).read_bytes() == file.read_bytes()
-                for other in others
-                if (other / name).exists()
-            ]
-            if same and not any(same):
-                changed.add(name)
-    assert changed == CHANGED
+def different(trees):
+    """The names of those files that two of these trees, where they have them, have unlike."""
+    return sorted(
+        name
+        for name in set().union(*trees)
+        if len({tree[name] for tree in trees if name in tree}) > 1
+    )
+
+
+@pytest.mark.parametrize("name", FRAME)
+def test_the_frame_is_the_same_in_each_example(name):
+    paths = [example / name for example in EXAMPLES]
+    assert all(path.exists() for path in paths)
+    assert not different(
+        [files(path) if path.is_dir() else {name: path.read_bytes()} for path in paths]
+    )
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_an_app_is_the_same_in_each_example_that_has_it(app):
+    trees = [files(example / app) for example in EXAMPLES if (example / app).is_dir()]
+    assert len(trees) > 1
+    missing = set().union(*trees) - set(trees[0]).intersection(*trees)
+    assert not missing and not different(trees), (sorted(missing), different(trees))
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_an_app_that_is_taken_does_not_import_the_shop(app):
+    found = []
+    for example in EXAMPLES:
+        for path in (example / app).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                names = []
+                if isinstance(node, ast.Import):
+                    names = [alias.name for alias in node.names]
+                elif isinstance(node, ast.ImportFrom) and not node.level:
+                    names = [node.module]
+                if any(name.split(".")[0] == "shop" for name in names):
+                    found.append(f"{path.relative_to(example.parent)}:{node.lineno}")
+    assert not found
