@@ -28,9 +28,9 @@ test: site ## everything that proves the project, the site among it
 	$(BIN)/python -m pytest -q -n 2 -rs examples tests
 
 stress: $(READY) ## the long forms of the examples' tests: many kills, many operations
-	cd examples/replication && STRESS=1 $(CURDIR)/$(BIN)/python -m pytest -q -k "stress or kill"
-	cd examples/sharding && STRESS=1 $(CURDIR)/$(BIN)/python -m pytest -q -k "processes_at_once or killed_under"
-	cd examples/shadowing && STRESS=1 $(CURDIR)/$(BIN)/python -m pytest -q -k same
+	cd examples/replication && STRESS=1 "$(CURDIR)/$(BIN)/python" -m pytest -q -k "stress or kill"
+	cd examples/sharding && STRESS=1 "$(CURDIR)/$(BIN)/python" -m pytest -q -k "processes_at_once or killed_under"
+	cd examples/shadowing && STRESS=1 "$(CURDIR)/$(BIN)/python" -m pytest -q -k same
 
 bench: $(BENCH)/ready ## what each pattern costs, beside peers and limits, into benchmarks/results
 	$(BENCH)/bin/python -m benchmarks.replication
@@ -55,9 +55,9 @@ format: $(READY) ## the code, as ruff writes it
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lock: $(READY) ## requirements.lock again, from pyproject.toml
+lock: $(READY) ## requirements.lock again, from pyproject.toml; UPGRADE=1 takes the newest versions
 	$(BIN)/pip install -q uv
-	$(BIN)/uv pip compile -q --universal --upgrade --generate-hashes --no-emit-index-url --no-header \
+	$(BIN)/uv pip compile -q --universal $(if $(UPGRADE),--upgrade) --generate-hashes --no-emit-index-url --no-header \
 	    --python-version 3.11 pyproject.toml -o requirements.lock
 
 clean: ## remove all that these targets made

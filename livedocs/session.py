@@ -155,5 +155,7 @@ def digest_project(project: str) -> str:
     for folder, folders, files in os.walk(EXAMPLES / project):
         folders[:] = sorted(set(folders) - IGNORED(folder, folders))
         for file in sorted(set(files) - IGNORED(folder, files)):
-            whole.update(f"{folder}/{file}:{digest(Path(folder, file))}".encode())
+            path = Path(folder, file)
+            # Relative: a record holds wherever the checkout is.
+            whole.update(f"{path.relative_to(EXAMPLES)}:{digest(path)}".encode())
     return whole.hexdigest()

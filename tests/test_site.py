@@ -93,6 +93,14 @@ def test_a_stale_record_marks_nothing(house, index, changed):
     assert "Run on" not in html
 
 
+def test_a_record_holds_in_a_checkout_that_was_moved(house, index):
+    index(">>> 1\n1\n")
+    house.folder = house.folder.rename(house.folder.with_name("moved"))
+    status, warnings, html = house.build()
+    assert (status, warnings) == (0, "")
+    assert html.count("Run on ") == 1
+
+
 def test_a_missing_record_marks_nothing(index):
     status, warnings, html = index(">>> 1\n1\n", run=False)
     assert status == 1
