@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -20,3 +21,9 @@ def test_each_command_is_a_target():
     commands = re.findall(r"^ +\$ make (\w+)$", README, re.MULTILINE)
     assert commands == ["site", "test"]
     assert set(commands) <= targets
+
+
+def test_the_changelog_begins_with_the_version():
+    changelog = (ROOT / "CHANGELOG.rst").read_text()
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert re.search(r"^(\d+\.\d+\.\d+) ", changelog, re.MULTILINE)[1] == version
