@@ -25,8 +25,8 @@ SERVER = {{
     "HOST": "{folder}",
 }}
 DATABASES = {{"default": SERVER | {{"PORT": "5501"}}, "replica1": SERVER | {{"PORT": "5502"}}}}
-REPLICAS = ["replica1"]
-REPLICA_POSITION = "shop.positions.PostgresPosition"
+REPLICAS = {"default": ["replica1"]}
+REPLICA_POSITION = "replicas.positions.PostgresPosition"
 INSTALLED_APPS.remove("replication")
 """
 
@@ -35,9 +35,9 @@ import json, logging
 from time import monotonic, sleep
 from django.db import DatabaseError, connections
 from products.models import Product
-from shop import reading, replicas
+from replicas import health, reading
 
-logging.getLogger("shop.replicas").setLevel("CRITICAL")
+logging.getLogger("replicas").setLevel("CRITICAL")
 seen = {}
 
 def replay(verb):
@@ -63,14 +63,14 @@ with reading.scope() as scope:
     seen["after a write"] = reading.database(), Product.objects.count()
     with reading.allow_stale():
         seen["stale"] = reading.database(), Product.objects.count()
-    position = scope.position()
+    positions = scope.positions()
 sleep(1)
-seen["behind"] = replicas.seconds_behind("replica1")
+seen["behind"] = health.seconds_behind("replica1")
 replay("resume")
-with reading.scope(position):
+with reading.scope(positions):
     seen["caught up"] = wait_for("replica1"), Product.objects.count()
 sleep(0.2)
-seen["idle"] = replicas.seconds_behind("replica1")
+seen["idle"] = health.seconds_behind("replica1")
 with reading.scope():
     reading.CHOICE = 60
     reading.database()

@@ -2,13 +2,12 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.db.backends.signals import connection_created
 
-from shop import reading
-from shop.consistency import note_writes
-from shop.failover import fail_over
+from replicas.consistency import note_writes
+from replicas.failover import fail_over
 
 
-class ShopConfig(AppConfig):
-    name = "shop"
+class ReplicasConfig(AppConfig):
+    name = "replicas"
 
     def ready(self):
         connection_created.connect(wrap_queries)
@@ -16,9 +15,10 @@ class ShopConfig(AppConfig):
 
 def wrap_queries(connection, **kwargs):
     """Have the queries of each connection watched, whichever thread opens it."""
-    wrapper = {reading.PRIMARY: note_writes, **dict.fromkeys(settings.REPLICAS, fail_over)}.get(
-        connection.alias
-    )
+    wrapper = {
+        **dict.fromkeys(settings.REPLICAS, note_writes),
+        **{alias: fail_over for aliases in settings.REPLICAS.values() for alias in aliases},
+    }.get(connection.alias)
     if wrapper and wrapper not in connection.execute_wrappers:
         # In front: a connection may be opened within an execute_wrapper() block, which takes away
         # the last one when it ends.
