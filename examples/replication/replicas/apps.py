@@ -1,7 +1,9 @@
 from django.apps import AppConfig
 from django.conf import settings
+from django.core.checks import Tags, register
 from django.db.backends.signals import connection_created
 
+from replicas import checks
 from replicas.consistency import note_writes
 from replicas.failover import fail_over
 
@@ -10,6 +12,14 @@ class ReplicasConfig(AppConfig):
     name = "replicas"
 
     def ready(self):
+        for check in (
+            checks.check_replicas,
+            checks.check_middleware,
+            checks.check_routers,
+            checks.check_position,
+        ):
+            register(check)
+        register(checks.check_servers, Tags.database)
         connection_created.connect(wrap_queries)
 
 

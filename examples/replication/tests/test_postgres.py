@@ -24,7 +24,10 @@ SERVER = {{
     "USER": "clockmaker",
     "HOST": "{folder}",
 }}
-DATABASES = {{"default": SERVER | {{"PORT": "5501"}}, "replica1": SERVER | {{"PORT": "5502"}}}}
+DATABASES = {{
+    "default": SERVER | {{"PORT": "5501"}},
+    "replica1": SERVER | {{"PORT": "5502", "TEST": {{"MIRROR": "default"}}}},
+}}
 REPLICAS = {"default": ["replica1"]}
 REPLICA_POSITION = "replicas.positions.PostgresPosition"
 INSTALLED_APPS.remove("replication")
@@ -154,3 +157,18 @@ def test_only_the_settings_change(servers, manage):
         "killed": ["replica1", 1],
         "then": "default",
     }
+
+
+def test_what_check_asks_the_servers(servers, manage):
+    check = ["check", "--database", "default", "--database", "replica1"]
+    with (manage.folder / "shop/settings.py").open("a") as file:
+        file.write(SETTINGS.format(folder=servers))
+        file.flush()
+        assert manage(*check).stdout == "System check identified no issues (0 silenced).\n"
+        file.write('DATABASES["default"]["OPTIONS"] = {"options": "-c synchronous_commit=off"}\n')
+        file.flush()
+        assert "(replicas.W011)" in manage(*check).stderr
+        # The primary under another address: nothing of the entries tells that it is no standby.
+        file.write('DATABASES["replica1"] |= {"PORT": "5501", "HOST": SERVER["HOST"] + "/."}\n')
+    process = manage(*check)
+    assert process.returncode == 1 and "(replicas.E012)" in process.stderr
