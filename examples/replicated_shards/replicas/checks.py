@@ -157,7 +157,7 @@ def check_position(**kwargs):
         return [
             Error(
                 f"REPLICA_POSITION is no class that knows how far a database has come: {path!r}.",
-                hint="Write the path of a class like those of replicas/positions.py, with its vendor: "
+                hint="Write the path of a class like those of replicas/positions.py: "
                 'REPLICA_POSITION = "replicas.positions.PostgresPosition"',
                 id="replicas.E008",
             )

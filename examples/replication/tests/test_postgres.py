@@ -28,7 +28,7 @@ DATABASES = {{
     "default": SERVER | {{"PORT": "5501"}},
     "replica1": SERVER | {{"PORT": "5502", "TEST": {{"MIRROR": "default"}}}},
 }}
-REPLICAS = {"default": ["replica1"]}
+REPLICAS = {{"default": ["replica1"]}}
 REPLICA_POSITION = "replicas.positions.PostgresPosition"
 INSTALLED_APPS.remove("replication")
 """
