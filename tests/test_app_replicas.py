@@ -1,7 +1,6 @@
 """The app ``replicas`` alone, in a project of somebody else's, by what its docstring says."""
 
 import pytest
-
 from bare import BareProject
 
 MODELS = """
