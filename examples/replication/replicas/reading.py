@@ -95,9 +95,8 @@ class Scope(dict):
     """One request or task: the ``Reading`` of each primary of ``REPLICAS``, by its alias."""
 
     def __init__(self, positions):
-        super().__init__(
-            (primary, Reading(primary, positions.get(primary))) for primary in settings.REPLICAS
-        )
+        for primary in settings.REPLICAS:
+            self[primary] = Reading(primary, positions.get(primary))
 
     def positions(self):
         """Return what ``scope()`` has to be given for a task that shall see what this one does.
@@ -115,9 +114,10 @@ def database(primary=DEFAULT_DB_ALIAS, since=None):
     stale reads. None asks for nothing.
     """
     scope, demand = _scope.get(), _demand.get()
-    if not scope or demand is use_primary or in_transaction(primary) or primary not in scope:
+    if not scope or demand is use_primary or in_transaction(primary):
         return primary
-    return scope[primary].database(since, demand is allow_stale)
+    reading = scope.get(primary)  # None: it has no replicas
+    return reading.database(since, demand is allow_stale) if reading else primary
 
 
 class _Thread(local):
