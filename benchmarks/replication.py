@@ -52,10 +52,10 @@ def set_up():
     settings.DEBUG = False  # else Django keeps each query
     settings.CACHES["default"]["OPTIONS"] = {"MAX_ENTRIES": PRODUCTS}
     settings.REPLICA_MAX_LAG = inf  # nobody replicates while the routers are compared
-    settings.REPLICA_DATABASES = settings.REPLICAS
+    settings.REPLICA_DATABASES = settings.REPLICAS["default"]
     for name in filter(str.isupper, dir(defaults)):
         setattr(settings, name, getattr(defaults, name))
-    settings.REPLICATED_DATABASE_SLAVES = settings.REPLICAS
+    settings.REPLICATED_DATABASE_SLAVES = settings.REPLICAS["default"]
 
 
 def candidates():
@@ -68,7 +68,7 @@ def candidates():
     from multidb import PinningReplicaRouter
     from multidb.pinning import unpin_this_thread
 
-    from shop import reading
+    from replicas import reading
 
     @contextmanager
     def unpinned():
@@ -118,7 +118,7 @@ def measure_routers():
     from django.db import router
 
     from products.models import Product
-    from shop import reading
+    from replicas import reading
 
     def decide(routers, request, number=10_000):
         with routed_by(routers), request():
@@ -143,7 +143,7 @@ def measure_routers():
     @contextmanager
     def scope_after_write():
         with reading.scope() as scope:
-            scope.note_write()
+            scope["default"].note_write()
             yield
 
     requests = candidates()

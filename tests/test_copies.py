@@ -17,7 +17,7 @@ FRAME = [
     "shop/templates",
 ]
 # Apps that a reader takes whole: each example that has one has all of its files.
-APPS = ["replication"]
+APPS = ["replicas", "replication"]
 
 
 def files(folder):

@@ -11,12 +11,12 @@ from django.core.management import CommandError
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import F
 
+from replicas import health
 from sharding.buckets import BUCKET_SHIFT, change_map, in_buckets, read_map
 from sharding.fences.models import HeldBucket
 from sharding.models import sharded_models
 from sharding.reshard import NotReplicated, turn, written
 from sharding.schema import errors_name
-from shop import replicas
 
 
 def buckets_with_rows(alias):
@@ -52,7 +52,7 @@ def promoting(shard, replica, force=False):
         here, position = set(found.buckets(shard)), found.positions.get(shard)
         with errors_name(replica):
             held = set(HeldBucket.objects.using(replica).values_list("number", flat=True))
-            behind = position is not None and not replicas.reached(replica, position)
+            behind = position is not None and not health.reached(replica, position)
             returned = (held | buckets_with_rows(replica)) - here if behind else set()
         # Buckets that have come, of which the replica has not heard. Where they came from, all rows
         # are still, or none: they are deleted a bucket at a time. (A replica that isn't behind has

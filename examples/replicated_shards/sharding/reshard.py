@@ -51,12 +51,12 @@ from django.core.management import CommandError
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections, transaction
 from django.db.models import F
 
+from replicas import health
 from sharding import buckets
 from sharding.buckets import Resharding, change_map, keys_of, read_map
 from sharding.fences.models import HeldBucket, Token
 from sharding.models import sharded_models
 from sharding.schema import check_migrated, errors_name
-from shop import replicas
 
 BATCH = 1000  # rows that are read, and written, at once
 PATIENCE = 5  # seconds to wait for a replica to have what was copied
@@ -236,7 +236,7 @@ def written(aliases):
     positions = {}
     for alias in aliases:
         with errors_name(alias):
-            positions[alias] = replicas.position().written(connections[alias])
+            positions[alias] = health.position().written(connections[alias])
     return positions
 
 
@@ -245,7 +245,7 @@ def await_replicas(positions):
     until = time.monotonic() + PATIENCE
     for alias, position in positions.items():
         others = settings.REPLICAS[alias]
-        while others and not any(replicas.reached(other, position) for other in others):
+        while others and not any(health.reached(other, position) for other in others):
             if time.monotonic() > until:
                 raise NotReplicated(
                     f"What was moved to {alias} counts there, but no replica of {alias} has it "

@@ -1,8 +1,8 @@
 from django.conf import settings
 
+from replicas import reading
 from sharding.buckets import readable_from
 from sharding.models import bucket_of_row, shard_of
-from shop import reading
 
 SHARDED = "one of SHARDS"
 

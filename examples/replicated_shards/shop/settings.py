@@ -32,7 +32,7 @@ DATABASES = {
 }
 DATABASE_ROUTERS = ["shop.routers.ShopRouter"]
 
-REPLICA_POSITION = "shop.positions.LogPosition"  # PostgresPosition, where the ENGINE is PostgreSQL
+REPLICA_POSITION = "replicas.positions.LogPosition"  # or PostgresPosition, as the ENGINE is
 REPLICA_MAX_LAG = 60  # seconds: a replica that is further behind is not read from
 REPLICA_RETRY = 10  # seconds, after which one that was not fit to be read from is tried again
 
@@ -53,6 +53,7 @@ INSTALLED_APPS = [
     "directory",
     "sharding",
     "sharding.fences",
+    "replicas",
     "replication",  # for learning: a server's own replication takes its place
     "django.contrib.admin",
     "django.contrib.auth",
@@ -64,7 +65,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "shop.middleware.QueryLogMiddleware",  # first, so that it sees the queries of all the others
-    "shop.consistency.ReadYourWritesMiddleware",
+    "replicas.consistency.ReadYourWritesMiddleware",
     "shop.unavailable.ShardsDownMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

@@ -4,8 +4,8 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connections
 from django.shortcuts import render
 
+from replicas.positions import ask
 from sharding.gather import ShardDown
-from shop.positions import ask
 
 RETRY_AFTER = 30  # seconds
 

@@ -14,11 +14,11 @@ from django.db import connections
 
 from customers.models import Customer
 from products.models import Product
+from replicas import health
 from replication import files, snapshot
 from replication.applier import Applier
 from sharding import buckets
 from sharding.keys import new_key
-from shop import replicas
 
 REPLICAS = [alias for aliases in settings.REPLICAS.values() for alias in aliases]
 ALIASES = ["default", "reviews", *settings.SHARDS, *REPLICAS]
@@ -38,7 +38,7 @@ def forget():
     buckets.forget_map()
     yield
     buckets.forget_map()
-    replicas._retry_at.clear()
+    health._retry_at.clear()
 
 
 class Shop:
@@ -72,7 +72,7 @@ class Shop:
                 for suffix in ("-wal", "-shm"):
                     (self.folder / f"{alias}.sqlite3{suffix}").unlink(missing_ok=True)
                 self.file(alias).mkdir()
-            patch.setattr(replicas, "_retry_at", {})
+            patch.setattr(health, "_retry_at", {})
             yield
             for alias in aliases:
                 connections[alias].close()

@@ -10,8 +10,8 @@ from django.db.models import Sum
 
 from conftest import customer_on
 from customers.models import Customer, Order
+from replicas import reading
 from sharding import gather
-from shop import reading
 
 CUSTOMERS = Customer.objects.all()
 

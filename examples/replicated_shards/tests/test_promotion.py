@@ -10,13 +10,13 @@ from django.db import connections
 import sharding.reshard
 from conftest import customer_on
 from customers.models import Customer, Order
+from replicas import reading
 from sharding import buckets, gather
 from sharding.buckets import read_map
 from sharding.fences.models import HeldBucket
 from sharding.keys import new_key
 from sharding.promotion import buckets_with_rows
 from sharding.reshard import NotReplicated, reshard
-from shop import reading
 
 SECOND = "shard1_replica2"
 CUSTOMERS, ORDERS = Customer.objects.all(), Order.objects.all()

@@ -7,8 +7,8 @@ from django.test import Client
 from conftest import customer_on
 from customers.models import Customer
 from products.models import Product
-from shop import reading
-from shop.consistency import COOKIE
+from replicas import reading
+from replicas.consistency import COOKIE
 
 R0, R1 = {"shard0_replica1", "shard0_replica2"}, {"shard1_replica1", "shard1_replica2"}
 

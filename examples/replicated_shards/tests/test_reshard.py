@@ -10,6 +10,7 @@ from django.db import connections
 
 import sharding.reshard
 from customers.models import Customer, Order
+from replicas import reading
 from replication import files
 from replication.applier import Applier
 from sharding import buckets, gather
@@ -17,7 +18,6 @@ from sharding.buckets import ReadableFrom, in_buckets, read_map
 from sharding.fences.models import HeldBucket
 from sharding.keys import new_key
 from sharding.reshard import reshard
-from shop import reading
 
 R0, R1 = (set(settings.REPLICAS[shard]) for shard in ("shard0", "shard1"))
 CUSTOMERS, ORDERS = Customer.objects.all(), Order.objects.all()

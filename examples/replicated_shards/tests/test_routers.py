@@ -10,12 +10,12 @@ from conftest import ALIASES, REPLICAS, bucket_on, customer_on
 from customers.models import Customer, Order
 from directory.models import EmailAddress
 from products.models import Product
+from replicas import reading
 from replication import files
 from reviews.models import Review
 from sharding.buckets import Bucket
 from sharding.fences.models import HeldBucket
 from sharding.models import ShardUnknown
-from shop import reading
 from shop.routers import ShopRouter
 
 

@@ -22,10 +22,10 @@ DATABASES = {
         "TEST": {"MIRROR": "default"},
     },
 }
-DATABASE_ROUTERS = ["shop.routers.ReplicaRouter"]
+DATABASE_ROUTERS = ["replicas.routers.ReplicaRouter"]
 
-REPLICAS = ["replica1", "replica2"]
-REPLICA_POSITION = "shop.positions.LogPosition"  # PostgresPosition, where the ENGINE is PostgreSQL
+REPLICAS = {"default": ["replica1", "replica2"]}
+REPLICA_POSITION = "replicas.positions.LogPosition"  # or PostgresPosition, as the ENGINE is
 REPLICA_MAX_LAG = 60  # seconds: a replica that is further behind is not read from
 REPLICA_RETRY = 10  # seconds, after which one that was not fit to be read from is tried again
 
@@ -37,6 +37,7 @@ INSTALLED_APPS = [
     "shop",  # for its templates and its stylesheet: it has no models
     "products",
     "reviews",
+    "replicas",
     "replication",  # for learning: a server's own replication takes its place
     "django.contrib.admin",
     "django.contrib.auth",
@@ -48,7 +49,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "shop.middleware.QueryLogMiddleware",  # first, so that it sees the queries of all the others
-    "shop.consistency.ReadYourWritesMiddleware",
+    "replicas.consistency.ReadYourWritesMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

@@ -13,8 +13,8 @@ from django.core.management import call_command
 from django.db import connections
 
 from products.models import Product
+from replicas import health
 from reviews.models import Review
-from shop import replicas
 
 ALIASES = ["default", "replica1", "replica2"]
 
@@ -23,7 +23,7 @@ ALIASES = ["default", "replica1", "replica2"]
 def all_replicas_are_fit():
     """What one test found of a replica is not true in the next."""
     yield
-    replicas._retry_at.clear()
+    health._retry_at.clear()
 
 
 @pytest.fixture

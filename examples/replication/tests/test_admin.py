@@ -13,7 +13,7 @@ PRODUCTS = "/admin/products/product/"
 
 @pytest.mark.parametrize("rows", [3, 60])
 def test_queries_of_the_list_of_reviews(admin_client, rows, settings):
-    settings.REPLICAS = ["replica1"]
+    settings.REPLICAS = {"default": ["replica1"]}
     for n in range(rows):
         product = Product.objects.create(name=f"Clock {n}", description="", price=1)
         author = User.objects.create(username=f"author{n}")

@@ -13,12 +13,13 @@ from django.test import AsyncClient, AsyncRequestFactory, Client
 from django.urls import path
 
 from products.models import Product
-from shop import reading
-from shop.consistency import COOKIE, ReadYourWritesMiddleware, is_read
-from shop.positions import LogPosition
+from replicas import reading
+from replicas.consistency import ReadYourWritesMiddleware, is_read
+from replicas.positions import LogPosition
 from shop.urls import urlpatterns as shop_urls
 
 REPLICAS = {"replica1", "replica2"}
+COOKIE = "position_default"
 
 
 def read(request):

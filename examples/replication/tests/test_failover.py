@@ -4,7 +4,7 @@ import pytest
 from django.db import DatabaseError, OperationalError, connections, transaction
 
 from products.models import Product
-from shop import reading, replicas
+from replicas import health, reading
 from shop.middleware import QueryLog
 
 
@@ -79,7 +79,7 @@ def test_a_transaction_on_a_replica_stays_there(dead):
 def test_an_error_of_the_query_itself_is_the_callers(shop):
     with connections["replica1"].cursor() as cursor, pytest.raises(OperationalError):
         cursor.execute("SELECT nonsense")
-    assert replicas.seconds_behind("replica1") is not None
+    assert health.seconds_behind("replica1") is not None
 
 
 def test_a_table_that_is_not_on_the_replica_yet(shop):

@@ -19,9 +19,9 @@ from django.test import AsyncClient, Client
 from django.urls import path
 
 from products.models import Product
+from replicas.consistency import is_read
+from replicas.routers import ReplicaRouter
 from reviews.models import Review
-from shop.consistency import is_read
-from shop.routers import ReplicaRouter
 from shop.urls import urlpatterns as shop_urls
 
 PIN = 0.4  # seconds
@@ -171,7 +171,7 @@ def rung(request, shop, settings, monkeypatch):
     monkeypatch.setattr(router, "routers", [rung])
     middleware = list(django_settings.MIDDLEWARE)
     if not isinstance(rung, Position):
-        middleware.remove("shop.consistency.ReadYourWritesMiddleware")
+        middleware.remove("replicas.consistency.ReadYourWritesMiddleware")
         if rung.middleware:
             # After the session's and the user's, as the view would be.
             middleware.append("test_ladder.RungMiddleware")

@@ -74,7 +74,7 @@ def test_requests_in_two_threads_do_not_hear_each_other():
 
 
 def test_the_foot_of_a_page(client, review, settings):
-    settings.REPLICAS = ["replica2"]
+    settings.REPLICAS = {"default": ["replica2"]}
     response = client.get(f"/products/{review.product_id}/")
     foot = "3 queries: replica2 3 · replica2 at most 0.0 s behind"
     assert foot in response.content.decode()

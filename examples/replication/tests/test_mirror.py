@@ -9,7 +9,7 @@ from django.db import OperationalError, connections, transaction
 from django.test import TestCase, TransactionTestCase
 
 from products.models import Product
-from shop import reading
+from replicas import reading
 
 ALL = ["default", "replica1", "replica2"]
 
@@ -40,7 +40,7 @@ class InATransactionTestCase(TransactionTestCase):
     def test_a_page(self):
         write()
         with (
-            self.settings(REPLICAS=["replica2"]),
+            self.settings(REPLICAS={"default": ["replica2"]}),
             self.assertNumQueries(2, using="replica2"),
             self.assertNumQueries(0),
         ):
@@ -50,7 +50,7 @@ class InATransactionTestCase(TransactionTestCase):
 @pytest.mark.django_db(transaction=True, databases=ALL)
 def test_the_same_with_pytest(client, django_assert_num_queries, settings):
     write()
-    settings.REPLICAS = ["replica2"]
+    settings.REPLICAS = {"default": ["replica2"]}
     with (
         django_assert_num_queries(2, connection=connections["replica2"]),
         django_assert_num_queries(0),

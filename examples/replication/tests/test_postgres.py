@@ -24,9 +24,12 @@ SERVER = {{
     "USER": "clockmaker",
     "HOST": "{folder}",
 }}
-DATABASES = {{"default": SERVER | {{"PORT": "5501"}}, "replica1": SERVER | {{"PORT": "5502"}}}}
-REPLICAS = ["replica1"]
-REPLICA_POSITION = "shop.positions.PostgresPosition"
+DATABASES = {{
+    "default": SERVER | {{"PORT": "5501"}},
+    "replica1": SERVER | {{"PORT": "5502", "TEST": {{"MIRROR": "default"}}}},
+}}
+REPLICAS = {{"default": ["replica1"]}}
+REPLICA_POSITION = "replicas.positions.PostgresPosition"
 INSTALLED_APPS.remove("replication")
 """
 
@@ -35,9 +38,9 @@ import json, logging
 from time import monotonic, sleep
 from django.db import DatabaseError, connections
 from products.models import Product
-from shop import reading, replicas
+from replicas import health, reading
 
-logging.getLogger("shop.replicas").setLevel("CRITICAL")
+logging.getLogger("replicas").setLevel("CRITICAL")
 seen = {}
 
 def replay(verb):
@@ -63,14 +66,14 @@ with reading.scope() as scope:
     seen["after a write"] = reading.database(), Product.objects.count()
     with reading.allow_stale():
         seen["stale"] = reading.database(), Product.objects.count()
-    position = scope.position()
+    positions = scope.positions()
 sleep(1)
-seen["behind"] = replicas.seconds_behind("replica1")
+seen["behind"] = health.seconds_behind("replica1")
 replay("resume")
-with reading.scope(position):
+with reading.scope(positions):
     seen["caught up"] = wait_for("replica1"), Product.objects.count()
 sleep(0.2)
-seen["idle"] = replicas.seconds_behind("replica1")
+seen["idle"] = health.seconds_behind("replica1")
 with reading.scope():
     reading.CHOICE = 60
     reading.database()
@@ -154,3 +157,18 @@ def test_only_the_settings_change(servers, manage):
         "killed": ["replica1", 1],
         "then": "default",
     }
+
+
+def test_what_check_asks_the_servers(servers, manage):
+    check = ["check", "--database", "default", "--database", "replica1"]
+    with (manage.folder / "shop/settings.py").open("a") as file:
+        file.write(SETTINGS.format(folder=servers))
+        file.flush()
+        assert manage(*check).stdout == "System check identified no issues (0 silenced).\n"
+        file.write('DATABASES["default"]["OPTIONS"] = {"options": "-c synchronous_commit=off"}\n')
+        file.flush()
+        assert "(replicas.W011)" in manage(*check).stderr
+        # The primary under another address: nothing of the entries tells that it is no standby.
+        file.write('DATABASES["replica1"] |= {"PORT": "5501", "HOST": SERVER["HOST"] + "/."}\n')
+    process = manage(*check)
+    assert process.returncode == 1 and "(replicas.E012)" in process.stderr

@@ -10,7 +10,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.db import connections, transaction
 
 from products.models import Product
-from shop import reading
+from replicas import reading
 
 REPLICAS = {"replica1", "replica2"}
 
@@ -75,7 +75,7 @@ def test_a_read_pins_nothing(shop):
         list(Product.objects.using("default"))
         with transaction.atomic():
             list(Product.objects.all())
-        assert scope.last_write is None
+        assert scope["default"].last_write is None
         assert reading.database() in REPLICAS
 
 
@@ -93,8 +93,8 @@ def test_the_position_is_taken_after_the_commit(shop):
         context = copy_context()
         with transaction.atomic():
             write()
-            early = in_thread(lambda: context.run(scope.position))
-        shop_has = scope.position()
+            early = in_thread(lambda: context.run(scope["default"].position))
+        shop_has = scope["default"].position()
         assert int(shop_has) > int(early)
         assert reading.database() == "default"
 
@@ -102,10 +102,10 @@ def test_the_position_is_taken_after_the_commit(shop):
 def test_a_task_that_is_given_the_position_sees_what_the_request_wrote(shop):
     with reading.scope() as scope:
         write()
-        position = scope.position()
+        positions = scope.positions()
 
     def task():
-        with reading.scope(position):
+        with reading.scope(positions):
             return Product.objects.count(), Product.objects.db
 
     assert in_thread(task) == (2, "default")

@@ -322,7 +322,7 @@ def test_what_cannot_be_done(migrated, arguments, message):
 
 
 def test_settings_without_a_replica(migrated, monkeypatch):
-    for alias in settings.REPLICAS:
+    for alias in settings.REPLICAS["default"]:
         monkeypatch.setitem(connections.settings[alias], "TEST", {"MIRROR": None})
     for arguments in ["replicate"], ["promote", "replica1"], ["replication_status"]:
         with pytest.raises(CommandError, match="^No database is a replica. Say of which one it is"):

@@ -7,8 +7,8 @@ from django.core.exceptions import ValidationError
 from django.db import OperationalError, router, transaction
 
 from products.models import Product
+from replicas import reading
 from reviews.models import Review
-from shop import reading
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from asgiref.sync import sync_to_async
 from django.db import connections, transaction
 
 from products.models import Product
+from replicas import reading
 from replication import files, snapshot
 from replication.applier import Applier
-from shop import reading
 
 LONG = "STRESS" in os.environ
 OPERATIONS = 20_000 if LONG else 2_000  # writes and reads, by threads and tasks together
@@ -97,7 +97,7 @@ class Worker:
         self.random = Random(f"{seed} {number}")
         self.pk = Product.objects.create(name="0", description="", price=1).pk
         self.written = 0
-        self.position = None
+        self.positions = {}
         self.seen = Counter()
 
     def pause(self):
@@ -106,11 +106,11 @@ class Worker:
     def request(self):
         """Be one request: some reads and writes. Returns how many there were."""
         operations = self.random.randint(1, 6)
-        with reading.scope(self.position) as scope:
+        with reading.scope(self.positions) as scope:
             for _ in range(operations):
                 self.operate()
-            if scope.last_write:
-                self.position = scope.take_position()
+            if scope["default"].last_write:
+                self.positions = {"default": scope["default"].take_position()}
         return operations
 
     def operate(self):
@@ -143,15 +143,16 @@ class Worker:
     async def request_in_a_task(self):
         """The same, where each operation may be in a thread of its own."""
         operations = self.random.randint(1, 6)
-        with reading.scope(self.position) as scope:
+        with reading.scope(self.positions) as scope:
             for _ in range(operations):
                 own_thread = self.random.random() < 0.3
                 await sync_to_async(
                     lambda own=own_thread: self.operate_and_close() if own else self.operate(),
                     thread_sensitive=not own_thread,
                 )()
-            if scope.last_write:
-                self.position = await sync_to_async(scope.take_position)()
+            if scope["default"].last_write:
+                position = await sync_to_async(scope["default"].take_position)()
+                self.positions = {"default": position}
         return operations
 
     def operate_and_close(self):

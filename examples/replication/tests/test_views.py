@@ -10,7 +10,7 @@ pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "repl
 @pytest.fixture(autouse=True)
 def one_replica(settings):
     """So that it is known which of them is chosen."""
-    settings.REPLICAS = ["replica1"]
+    settings.REPLICAS = {"default": ["replica1"]}
 
 
 def write_reviews(product, author, count):

@@ -1,20 +1,30 @@
 from django.apps import AppConfig
 from django.conf import settings
+from django.core.checks import Tags, register
 from django.db.backends.signals import connection_created
 
-from shop.consistency import note_writes
-from shop.failover import fail_over
+from replicas import checks
+from replicas.consistency import note_writes
+from replicas.failover import fail_over
 
 
-class ShopConfig(AppConfig):
-    name = "shop"
+class ReplicasConfig(AppConfig):
+    name = "replicas"
 
     def ready(self):
+        for check in (
+            checks.check_replicas,
+            checks.check_middleware,
+            checks.check_routers,
+            checks.check_position,
+        ):
+            register(check)
+        register(checks.check_servers, Tags.database)
         connection_created.connect(wrap_queries)
 
 
 def wrap_queries(connection, **kwargs):
-    """Have the queries of each shard's connections watched, whichever thread opens them."""
+    """Have the queries of each connection watched, whichever thread opens it."""
     wrapper = {
         **dict.fromkeys(settings.REPLICAS, note_writes),
         **{alias: fail_over for aliases in settings.REPLICAS.values() for alias in aliases},

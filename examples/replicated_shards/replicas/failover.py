@@ -1,10 +1,10 @@
-"""A replica that dies under a query: the primary answers it instead."""
+"""A replica that dies under a query: its primary answers it instead."""
 
 import re
 
 from django.db import Error, connections
 
-from shop import reading, replicas
+from replicas import health
 
 SELECT = re.compile(r"[\s(]*SELECT\b", re.IGNORECASE)
 
@@ -25,10 +25,10 @@ def fail_over(execute, sql, params, many, context):
         if not SELECT.match(str(sql)) or replica.in_atomic_block:
             raise
         failure = error
-    cursor = connections[reading.PRIMARY].cursor()
+    cursor = connections[replica.settings_dict["TEST"]["MIRROR"]].cursor()
     result = cursor.execute(sql, params)
     # The primary could answer: so the fault was the replica's, and not the query's.
-    replicas.skip(replica.alias, failure)
+    health.skip(replica.alias, failure)
     # The caller goes on to fetch from the replica's cursor, which wraps that of the driver.
     context["cursor"].cursor = cursor.cursor
     return result

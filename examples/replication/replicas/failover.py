@@ -4,7 +4,7 @@ import re
 
 from django.db import Error, connections
 
-from shop import replicas
+from replicas import health
 
 SELECT = re.compile(r"[\s(]*SELECT\b", re.IGNORECASE)
 
@@ -28,7 +28,7 @@ def fail_over(execute, sql, params, many, context):
     cursor = connections[replica.settings_dict["TEST"]["MIRROR"]].cursor()
     result = cursor.execute(sql, params)
     # The primary could answer: so the fault was the replica's, and not the query's.
-    replicas.skip(replica.alias, failure)
+    health.skip(replica.alias, failure)
     # The caller goes on to fetch from the replica's cursor, which wraps that of the driver.
     context["cursor"].cursor = cursor.cursor
     return result

@@ -7,8 +7,8 @@ import pytest
 from django.db import connections, transaction
 
 from products.models import Product
-from shop import reading, replicas
-from shop.positions import LogPosition
+from replicas import health, reading
+from replicas.positions import LogPosition
 
 
 @pytest.fixture(autouse=True)
@@ -27,8 +27,8 @@ def clock(monkeypatch):
         def __call__(self):
             return real() + self.ahead
 
-    real, clock = replicas.monotonic, Clock()
-    monkeypatch.setattr(replicas, "monotonic", clock)
+    real, clock = health.monotonic, Clock()
+    monkeypatch.setattr(health, "monotonic", clock)
     return clock
 
 
@@ -90,8 +90,8 @@ def test_the_lag_that_was_seen_is_kept_for_the_foot_of_the_page(shop):
     missing(shop, "replica2")
     with reading.scope() as scope:
         assert Product.objects.count() == 1
-    assert list(scope.behind) == ["replica1"]
-    assert 20 <= scope.behind["replica1"] < 25
+    assert list(scope["default"].behind) == ["replica1"]
+    assert 20 <= scope["default"].behind["replica1"] < 25
 
 
 def test_a_replica_that_grows_unfit_within_a_scope_is_left(shop):
@@ -133,15 +133,15 @@ def test_a_replica_that_is_the_primary_by_another_name_is_fit(shop, clock, monke
         connections[alias].close()
         name = connections["default"].settings_dict["NAME"]
         monkeypatch.setitem(connections.settings[alias], "NAME", name)
-    with reading.scope("1000000"):
+    with reading.scope({"default": "1000000"}):
         alias = reading.database()
         assert alias in ("replica1", "replica2")
         assert Product.objects.count() == 1
-    replicas.skip(alias, "for a test")
-    assert replicas.seconds_behind(alias) is None
+    health.skip(alias, "for a test")
+    assert health.seconds_behind(alias) is None
     clock.ahead = 11
-    assert replicas.seconds_behind(alias) == 0
-    assert replicas.seconds_behind(alias) == 0
+    assert health.seconds_behind(alias) == 0
+    assert health.seconds_behind(alias) == 0
 
 
 def test_a_transaction_on_a_replica_is_not_broken_by_a_look_at_it(shop):
@@ -149,16 +149,16 @@ def test_a_transaction_on_a_replica_is_not_broken_by_a_look_at_it(shop):
         assert Product.objects.using("replica1").count() == 1
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(LogPosition, "seconds_behind", lambda *_: 61)
-            assert replicas.seconds_behind("replica1") is None
+            assert health.seconds_behind("replica1") is None
         assert Product.objects.using("replica1").count() == 1
 
 
 def test_one_at_a_time_tries_a_replica_again(shop, clock):
     missing(shop, "replica1")
-    assert replicas.seconds_behind("replica1") is None
+    assert health.seconds_behind("replica1") is None
     clock.ahead = 11
-    assert replicas._is_due("replica1")
-    assert not replicas._is_due("replica1")
+    assert health._is_due("replica1")
+    assert not health._is_due("replica1")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read any file")

@@ -1,7 +1,8 @@
 """How far a database has come. This is all that changes with the engine.
 
-A position is a place in the primary's log, as text that fits a cookie. Each class has the same
-three methods, and ``REPLICA_POSITION`` in the settings names the one in use:
+A position is a place in the primary's log, as text that fits a cookie. ``REPLICA_POSITION`` in the
+settings names the class in use. Each has a ``vendor``, Django's name for the engine that it is for,
+and the same three methods:
 
 ``written(connection)``
     the position of the primary, whose connection it is: all that is committed is at or before it;
@@ -33,6 +34,8 @@ def ask(connection, sql, *params):
 class LogPosition:
     """The position in the log of the app ``replication``."""
 
+    vendor = "sqlite"
+
     def written(self, connection):
         # The last that was given out. The log may have been pruned: its table may be empty.
         row = ask(connection, "SELECT seq FROM sqlite_sequence WHERE name = 'replication_log'")
@@ -49,6 +52,8 @@ class LogPosition:
 
 class PostgresPosition:
     """The position in the write-ahead log (LSN) of PostgreSQL's streaming replication."""
+
+    vendor = "postgresql"
 
     def written(self, connection):
         # To be asked after COMMIT, as we do. Not pg_current_wal_insert_lsn(): that may be ahead of

@@ -8,14 +8,14 @@ from django.conf import settings
 from django.db import Error, connections
 from django.utils.module_loading import import_string
 
-logger = logging.getLogger("shop.replicas")
+logger = logging.getLogger("replicas")
 
 _retry_at = {}  # the replicas that are skipped, and the ``monotonic()`` time to try each again
 _lock = Lock()
 
 
 def position():
-    """Return the object that knows how positions are read: see ``shop/positions.py``."""
+    """Return the object that knows how positions are read: see ``positions``."""
     return import_string(settings.REPLICA_POSITION)()
 
 

@@ -5,17 +5,17 @@ from threading import Lock
 from time import monotonic
 
 from django.conf import settings
-from django.db import DEFAULT_DB_ALIAS, Error, connections
+from django.db import Error, connections
 from django.utils.module_loading import import_string
 
-logger = logging.getLogger("shop.replicas")
+logger = logging.getLogger("replicas")
 
 _retry_at = {}  # the replicas that are skipped, and the ``monotonic()`` time to try each again
 _lock = Lock()
 
 
 def position():
-    """Return the object that knows how positions are read: see ``shop/positions.py``."""
+    """Return the object that knows how positions are read: see ``positions``."""
     return import_string(settings.REPLICA_POSITION)()
 
 
@@ -95,6 +95,11 @@ def _is_due(alias):
 
 
 def _is_the_primary(connection):
-    """Return whether this is the primary by another name: a test's MIRROR, or a site with one."""
-    primary = connections[DEFAULT_DB_ALIAS].settings_dict
-    return all(connection.settings_dict[key] == primary[key] for key in ("NAME", "HOST", "PORT"))
+    """Return whether this is a primary by another name: a test's MIRROR, or a site with one."""
+    return any(
+        all(
+            connection.settings_dict[key] == connections[primary].settings_dict[key]
+            for key in ("NAME", "HOST", "PORT")
+        )
+        for primary in settings.REPLICAS
+    )

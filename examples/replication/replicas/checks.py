@@ -1,0 +1,211 @@
+"""What a project that has copied this app may have forgotten: ``manage.py check`` says it."""
+
+from sys import modules
+
+from django.conf import settings
+from django.core import mail
+from django.core.checks import Error, Warning
+from django.db import Error as DatabaseError
+from django.db import connections, router
+from django.utils.module_loading import import_string
+
+from replicas import reading
+from replicas.positions import ask
+
+SESSIONS = "django.contrib.sessions.middleware.SessionMiddleware"
+MIDDLEWARE = "replicas.consistency.ReadYourWritesMiddleware"
+SHAPE = 'REPLICAS = {"default": ["replica1", "replica2"]}'
+ADDRESS = ("NAME", "HOST", "PORT")
+
+
+def replicas():
+    """Yield the alias of each replica, with that of its primary."""
+    for primary, aliases in settings.REPLICAS.items():
+        for alias in aliases:
+            yield alias, primary
+
+
+def shape_is_right():
+    value = getattr(settings, "REPLICAS", None)
+    return isinstance(value, dict) and all(
+        isinstance(aliases, list | tuple) for aliases in value.values()
+    )
+
+
+def unknown_aliases():
+    named = {alias for pair in replicas() for alias in pair} | set(settings.REPLICAS)
+    return sorted(named - set(connections))
+
+
+def check_replicas(**kwargs):
+    """Check the setting ``REPLICAS``, and what ``DATABASES`` has about those that it names."""
+    if not shape_is_right():
+        return [
+            Error(
+                "REPLICAS is not a dict of lists.",
+                hint=f"Write the replicas by the alias of their primary: {SHAPE}",
+                id="replicas.E001",
+            )
+        ]
+    if unknown := unknown_aliases():
+        return [
+            Error(
+                f'REPLICAS names "{alias}", which is no database.',
+                hint=f'Give DATABASES an entry "{alias}", or take the name out of REPLICAS.',
+                id="replicas.E002",
+            )
+            for alias in unknown
+        ]
+    return [message for pair in replicas() for message in about(*pair)] + [
+        Warning(
+            f'"{primary}" has ATOMIC_REQUESTS: each view is a transaction on it, and reads there.',
+            hint=f'Take it out of DATABASES["{primary}"], and use transaction.atomic() where a '
+            "view needs it.",
+            id="replicas.W010",
+        )
+        for primary in settings.REPLICAS
+        if settings.REPLICAS[primary] and connections[primary].settings_dict["ATOMIC_REQUESTS"]
+    ]
+
+
+def about(alias, primary):
+    """Yield what is wrong with the entry of a replica in ``DATABASES``."""
+    its, theirs = connections[alias].settings_dict, connections[primary].settings_dict
+    if its["TEST"]["MIRROR"] != primary:
+        yield Error(
+            f'"{alias}" does not say that it is a replica of "{primary}".',
+            hint=f'Write in DATABASES["{alias}"]: "TEST": {{"MIRROR": "{primary}"}}',
+            id="replicas.E003",
+        )
+    # In a test run each replica is its primary by another name: that is what MIRROR is for.
+    if all(its[key] == theirs[key] for key in ADDRESS) and not hasattr(mail, "outbox"):
+        yield Error(
+            f'"{alias}" can\'t be told from "{primary}": its {", ".join(ADDRESS)} are the same.',
+            hint=f'Write the replica\'s own server in DATABASES["{alias}"]: "HOST" or "PORT". A '
+            'service or a list of hosts in "OPTIONS" is not enough.',
+            id="replicas.E004",
+        )
+    if its["ATOMIC_REQUESTS"]:
+        yield Error(
+            f'"{alias}" has ATOMIC_REQUESTS: without this replica no page would be answered.',
+            hint=f'Take it out of DATABASES["{alias}"].',
+            id="replicas.E009",
+        )
+
+
+def places(path):
+    """Return where in ``MIDDLEWARE`` this class is, or one that inherits from it."""
+    wanted = import_string(path)
+    found = [import_string(name) for name in settings.MIDDLEWARE]
+    return [
+        place
+        for place, item in enumerate(found)
+        if isinstance(item, type) and issubclass(item, wanted)
+    ]
+
+
+def check_middleware(**kwargs):
+    """Check that the middleware is there, and before that of the sessions."""
+    ours, sessions = places(MIDDLEWARE), places(SESSIONS)
+    if not ours:
+        return [
+            Error(
+                "No middleware opens a scope for a request: all of them read from the primary.",
+                hint=f'Write in MIDDLEWARE, before that of the sessions: "{MIDDLEWARE}"',
+                id="replicas.E005",
+            )
+        ]
+    if sessions and sessions[0] < ours[0]:
+        return [
+            Error(
+                "The middleware of the sessions stands before ReadYourWritesMiddleware, which "
+                "does not notice then that a session is saved.",
+                hint=f'Move "{MIDDLEWARE}" before "{SESSIONS}" in MIDDLEWARE.',
+                id="replicas.E006",
+            )
+        ]
+    return []
+
+
+def check_routers(**kwargs):
+    """Check that a router asks ``replicas.reading``: that the module of its class imports it."""
+    classes = [cls for item in router.routers for cls in type(item).__mro__]
+    if any(
+        value is reading or value is reading.database
+        for cls in classes
+        for value in vars(modules[cls.__module__]).values()
+    ):
+        return []
+    return [
+        Warning(
+            "No router asks replicas.reading: so no replica is read from, or one that may lack the "
+            "reader's own write.",
+            hint='Write DATABASE_ROUTERS = ["replicas.routers.ReplicaRouter"], or return '
+            "replicas.reading.database() from db_for_read() of your own router.",
+            id="replicas.W007",
+        )
+    ]
+
+
+def check_position(**kwargs):
+    """Check that the class of ``REPLICA_POSITION`` is for the engine of each primary."""
+    if not shape_is_right() or unknown_aliases():
+        return []  # said above
+    path = getattr(settings, "REPLICA_POSITION", None)
+    try:
+        vendor = import_string(path).vendor
+    except (ImportError, AttributeError, TypeError):
+        return [
+            Error(
+                f"REPLICA_POSITION is no class that knows how far a database has come: {path!r}.",
+                hint="Write the path of a class like those of replicas/positions.py: "
+                'REPLICA_POSITION = "replicas.positions.PostgresPosition"',
+                id="replicas.E008",
+            )
+        ]
+    return [
+        Error(
+            f'{path} is for {vendor}, and "{alias}" is on {connections[alias].vendor}.',
+            hint="Set REPLICA_POSITION to the class of replicas/positions.py for that engine. If "
+            "there is none, write one: it has three methods.",
+            id="replicas.E008",
+        )
+        for alias in settings.REPLICAS
+        if connections[alias].vendor != vendor
+    ]
+
+
+def check_servers(databases=None, **kwargs):
+    """Ask the PostgreSQL servers among ``databases`` what only they know."""
+    if not shape_is_right() or unknown_aliases():
+        return []
+    messages = []
+    for alias in databases or []:
+        connection = connections[alias]
+        if connection.vendor != "postgresql":
+            continue
+        try:
+            (commit,) = ask(connection, "SELECT current_setting('synchronous_commit')")
+            (in_recovery,) = ask(connection, "SELECT pg_is_in_recovery()")
+        except DatabaseError:
+            continue  # a server that is away has no settings to be wrong: the log says it
+        if alias in settings.REPLICAS and commit == "off":
+            messages.append(
+                Warning(
+                    f'"{alias}" has synchronous_commit = off: a position may be taken before the '
+                    "write is in the log, and the writer then reads the old row.",
+                    hint="Set synchronous_commit = on for the user of this database.",
+                    id="replicas.W011",
+                )
+            )
+        # In a test run a replica is the primary by another name.
+        if alias in dict(replicas()) and not in_recovery and not hasattr(mail, "outbox"):
+            messages.append(
+                Error(
+                    f'"{alias}" is in REPLICAS, and is no standby: it takes writes, and replays '
+                    "nothing.",
+                    hint=f'Let HOST and PORT of DATABASES["{alias}"] name a standby.',
+                    id="replicas.E012",
+                )
+            )
+    return messages

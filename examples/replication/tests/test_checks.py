@@ -1,0 +1,211 @@
+"""What ``manage.py check`` says about a project that has forgotten a line, and of a right one."""
+
+import pytest
+from django.apps import apps
+from django.core import mail
+from django.core.checks import run_checks
+from django.core.exceptions import ImproperlyConfigured
+from django.db import OperationalError, connections
+
+from replicas import checks
+from replicas.consistency import ReadYourWritesMiddleware
+from replicas.positions import LogPosition
+from replicas.routers import ReplicaRouter
+
+OURS = "replicas.consistency.ReadYourWritesMiddleware"
+
+
+class OwnMiddleware(ReadYourWritesMiddleware):
+    pass
+
+
+class OwnRouter(ReplicaRouter):
+    pass
+
+
+class PrimaryRouter:
+    """Of a module that does not import ``replicas.reading``."""
+
+
+class ServerPosition(LogPosition):
+    vendor = "postgresql"
+
+
+class NoPosition:
+    pass
+
+
+@pytest.fixture
+def outside_tests(shop, monkeypatch):
+    """Replicas as a site has them. (What a test run changes is ``mail.outbox``, by its runner.)"""
+    monkeypatch.delattr(mail, "outbox")
+
+
+@pytest.fixture
+def entry(monkeypatch):
+    """Change what ``DATABASES`` has about an alias."""
+
+    def change(alias, **items):
+        for key, value in items.items():
+            monkeypatch.setitem(connections[alias].settings_dict, key, value)
+
+    return change
+
+
+def ours(**kwargs):
+    """Return the messages of this app; each has a hint."""
+    messages = [m for m in run_checks(**kwargs) if m.id.startswith("replicas.")]
+    assert all(message.hint for message in messages)
+    return messages
+
+
+def ids(**kwargs):
+    return [message.id for message in ours(**kwargs)]
+
+
+def test_the_project_is_right(outside_tests):
+    assert ids(include_deployment_checks=True, databases=list(connections)) == []
+
+
+def test_so_it_is_with_mirrors(entry):
+    """In a test run, a replica has the name of its primary."""
+    for alias in ("replica1", "replica2"):
+        entry(alias, NAME=connections["default"].settings_dict["NAME"])
+    assert ids() == []
+
+
+@pytest.mark.parametrize("value", [["replica1"], "replica1", None, {"default": "replica1"}])
+def test_another_shape(settings, value):
+    settings.REPLICAS = value
+    (message,) = ours()
+    assert message.id == "replicas.E001"
+    assert '{"default": ["replica1", "replica2"]}' in message.hint
+
+
+def test_no_replicas_at_all(settings):
+    del settings.REPLICAS
+    assert ids() == ["replicas.E001"]
+    settings.REPLICAS = {}
+    assert ids() == []
+
+
+@pytest.mark.parametrize("value", [{"default": ["replica3"]}, {"replica3": ["replica1"]}])
+def test_an_alias_that_is_unknown(settings, value):
+    settings.REPLICAS = value
+    (message,) = ours()
+    assert message.id == "replicas.E002" and '"replica3"' in message.msg
+
+
+@pytest.mark.parametrize("mirror", [None, "replica1"])
+def test_no_mirror_or_another(outside_tests, entry, mirror):
+    entry("replica2", TEST={**connections["replica2"].settings_dict["TEST"], "MIRROR": mirror})
+    (message,) = ours()
+    assert message.id == "replicas.E003"
+    assert message.hint == 'Write in DATABASES["replica2"]: "TEST": {"MIRROR": "default"}'
+
+
+def test_a_replica_that_can_not_be_told_from_the_primary(outside_tests, entry):
+    """So it is with a list of hosts, where another option alone makes the difference."""
+    entry(
+        "replica1",
+        NAME=connections["default"].settings_dict["NAME"],
+        OPTIONS={"target_session_attrs": "prefer-standby"},
+    )
+    assert ids() == ["replicas.E004"]
+    entry("replica1", PORT="5433")
+    assert ids() == []
+
+
+def test_the_middleware_is_missing(settings):
+    settings.MIDDLEWARE = [path for path in settings.MIDDLEWARE if path != OURS]
+    (message,) = ours()
+    assert message.id == "replicas.E005" and OURS in message.hint
+
+
+def test_the_middleware_is_after_that_of_the_sessions(settings):
+    rest = [path for path in settings.MIDDLEWARE if path != OURS]
+    settings.MIDDLEWARE = [*rest, OURS]
+    assert ids() == ["replicas.E006"]
+    settings.MIDDLEWARE = [OURS, *rest]
+    assert ids() == []
+
+
+def test_a_middleware_and_a_router_of_ones_own(settings):
+    settings.MIDDLEWARE = ["test_checks.OwnMiddleware"]
+    settings.DATABASE_ROUTERS = ["test_checks.OwnRouter"]
+    assert ids() == []
+
+
+@pytest.mark.parametrize("routers", [[], ["test_checks.PrimaryRouter"]])
+def test_no_router_reads_from_replicas(settings, routers):
+    settings.DATABASE_ROUTERS = routers
+    assert ids() == ["replicas.W007"]
+
+
+def test_a_position_of_another_engine(settings):
+    settings.REPLICA_POSITION = "test_checks.ServerPosition"
+    (message,) = ours()
+    assert message.id == "replicas.E008"
+    assert "is for postgresql" in message.msg and "on sqlite" in message.msg
+
+
+@pytest.mark.parametrize("path", [None, "", "test_checks.Nothing", "test_checks.NoPosition"])
+def test_no_position(settings, path):
+    settings.REPLICA_POSITION = path
+    assert ids() == ["replicas.E008"]
+
+
+@pytest.mark.parametrize(
+    ("alias", "id"), [("replica1", "replicas.E009"), ("default", "replicas.W010")]
+)
+def test_atomic_requests(entry, alias, id):
+    entry(alias, ATOMIC_REQUESTS=True)
+    (message,) = ours()
+    assert message.id == id and f'"{alias}"' in message.msg
+
+
+def test_the_app_is_missing(settings):
+    settings.INSTALLED_APPS = [app for app in settings.INSTALLED_APPS if app != "replicas"]
+    assert not apps.is_installed("replicas")
+    with pytest.raises(ImproperlyConfigured, match='add "replicas" to INSTALLED_APPS'):
+        ReadYourWritesMiddleware(lambda request: None)
+
+
+class Server:
+    """Stands for a connection to PostgreSQL: ``tests/test_postgres.py`` has real ones."""
+
+    vendor = "postgresql"
+
+    def __init__(self, commit="on", in_recovery=False):
+        self.commit, self.in_recovery = commit, in_recovery
+
+
+@pytest.fixture
+def servers(monkeypatch, outside_tests):
+    """Let ``check --database`` see these servers; a server that is None does not answer."""
+
+    def answer(server, sql):
+        if server.commit is None:
+            raise OperationalError("connection refused")
+        return [server.commit if "synchronous_commit" in sql else server.in_recovery]
+
+    monkeypatch.setattr(checks, "ask", answer)
+
+    def check(primary, replica):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(checks, "connections", {"default": primary, "replica1": replica})
+            patch.setattr(checks.settings, "REPLICAS", {"default": ["replica1"]})
+            return [
+                message.id for message in checks.check_servers(databases=["default", "replica1"])
+            ]
+
+    return check
+
+
+def test_what_only_servers_know(servers):
+    standby = Server(in_recovery=True)
+    assert servers(Server(), standby) == []
+    assert servers(Server(commit="off"), standby) == ["replicas.W011"]
+    assert servers(Server(), Server()) == ["replicas.E012"]
+    assert servers(Server(), Server(commit="off", in_recovery=True)) == []
+    assert servers(Server(commit=None), Server(commit=None)) == []
