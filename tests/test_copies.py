@@ -19,6 +19,19 @@ FRAME = [
 # Apps that a reader takes whole: each example that has one has all of its files.
 APPS = ["replicas", "replication"]
 
+# Of what `replicated_shards` has from others besides, the files that are not the same there.
+CHANGED = {
+    "products/templates/products/_facts.html",
+    "products/views.py",
+    "sharding/buckets.py",
+    "sharding/gather.py",
+    "sharding/migrations/0001_initial.py",
+    "sharding/models.py",
+    "sharding/reshard.py",
+    "shop/routers.py",
+    "shop/settings.py",
+}
+
 
 def files(folder):
     return {
@@ -68,3 +81,20 @@ def test_an_app_that_is_taken_does_not_import_the_shop(app):
                 if any(name.split(".")[0] == "shop" for name in names):
                     found.append(f"{path.relative_to(example.parent)}:{node.lineno}")
     assert not found
+
+
+def test_the_combination_is_made_of_the_others():
+    combined = EXAMPLES[0].parent / "replicated_shards"
+    others = [example for example in EXAMPLES if example != combined]
+    changed = set()
+    for file in combined.rglob("*.*"):
+        name = file.relative_to(combined).as_posix()
+        if file.suffix in (".py", ".html") and not name.startswith("tests/"):
+            same = [
+                (other / name).read_bytes() == file.read_bytes()
+                for other in others
+                if (other / name).exists()
+            ]
+            if same and not any(same):
+                changed.add(name)
+    assert changed == CHANGED
