@@ -15,6 +15,8 @@ from sybil.evaluators.python import PythonEvaluator
 
 #: How many seconds one block, or one command of a console block, may take.
 TIMEOUT = float(os.environ.get("LIVEDOCS_TIMEOUT", 60))
+#: How output is compared: ``...`` stands for anything, and 1 is not True.
+FLAGS = doctest.ELLIPSIS | doctest.DONT_ACCEPT_TRUE_FOR_1
 SETTINGS = re.compile(r"""["']DJANGO_SETTINGS_MODULE["'],\s*["']([\w.]+)["']""")
 
 
@@ -106,7 +108,7 @@ def set_up_django(settings: str | None) -> bool:
 
 def evaluate(example: Example) -> tuple[str, bool]:
     if isinstance(example.parsed, doctest.Example):
-        wrong = DocTestEvaluator(doctest.ELLIPSIS)(example)
+        wrong = DocTestEvaluator(FLAGS)(example)
         return wrong, "Exception raised:" not in wrong
     PythonEvaluator()(example)
     return "", True

@@ -15,6 +15,7 @@ from sybil.parsers.abstract.doctest import DocTestStringParser
 from sybil.parsers.rest import SkipParser
 from sybil.parsers.rest.lexers import DirectiveLexer
 
+from livedocs.interpreter import FLAGS
 from livedocs.session import EXAMPLES, ROOT, Broken, Session, digest, digest_project
 
 PROJECT = re.compile(r"\A:project:[ \t]*(\S+)[ \t]*$", re.MULTILINE)
@@ -65,6 +66,7 @@ class Page(Document):
         try:
             self.session = self.session or Session(self.file, self.project)
             check_skip(example)
+            check_flags(example)
             super().evaluate(example, example.region.evaluator)
         except Broken as broken:
             self.broken, wrong = example.line, str(broken)
@@ -89,11 +91,32 @@ def fingerprint(page: Path) -> str:
     return f"{digest(page)} {digest_project(project) if project else ''}"
 
 
+def text_of(page: Page, region: Region) -> str:
+    """What a block showed as it was run: the audit looks for the same text on the site."""
+    if isinstance(region.parsed, str):
+        return str(region.parsed)  # Sybil has a class of its own for it
+    return page.text[region.start : region.end]
+
+
 def check_skip(example: Example) -> None:
     if isinstance(example.region.evaluator, Skipper):
         action, reason = example.parsed
         if action != "end" and not reason:
             raise Broken('a skip gives its reason, which the reader sees: .. skip: next "why"\n')
+
+
+def check_flags(example: Example) -> None:
+    """Refuse ``# doctest: +SKIP`` and its like, which let output differ from what is shown."""
+    if isinstance(example.parsed, doctest.Example) and example.parsed.options:
+        names = ", ".join(
+            name
+            for name, flag in doctest.OPTIONFLAGS_BY_NAME.items()
+            if flag in example.parsed.options
+        )
+        raise Broken(
+            f"# doctest: {names} is not for a page. A block that is not to run says why: "
+            '.. skip: next "why". In output, ... stands for anything.\n'
+        )
 
 
 def run_python(example: Example) -> str:
@@ -107,14 +130,18 @@ def run_console(example: Example) -> str:
     commands = COMMAND.findall(example.region.lexemes["source"])
     if not commands:
         raise Broken("a console block has no command: a line that begins with `$ `\n")
+    if not example.region.lexemes["source"].startswith("$ "):
+        raise Broken(
+            "a console block begins with a command: what is above it is compared to nothing\n"
+        )
     for (command, want), (following, _) in zip(commands, [*commands[1:], ("", "")], strict=True):
         status, got = example.document.session.run_command(command.replace("\n> ", "\n"), status)
         want, got = want.rstrip("\n") + "\n", got.rstrip("\n") + "\n"
         if status and following != "echo $?":
             advice = "a page that means to show this goes on with `$ echo $?`"
             raise Broken(f"{wrong}$ {command}\n{got}ended with exit status {status}: {advice}\n")
-        if not checker.check_output(want, got, doctest.ELLIPSIS):
-            difference = checker.output_difference(doctest.Example("", want), got, doctest.ELLIPSIS)
+        if not checker.check_output(want, got, FLAGS):
+            difference = checker.output_difference(doctest.Example("", want), got, FLAGS)
             wrong += f"$ {command}\n{difference}"
     return wrong
 
@@ -138,8 +165,11 @@ def include_file(example: Example) -> None:
         project = page.project or "none"
         raise Broken(f"{file} is not in the project that the page's first line names: {project}\n")
     options = {name: value or None for name, value in lexemes["options"].items()}
+    if added := options.keys() & {"prepend", "append", "diff"}:
+        raise Broken(f":{', '.join(sorted(added))}: shows what the file does not have\n")
     try:
-        LiteralIncludeReader(str(file), options, SimpleNamespace(source_encoding="utf-8")).read()
+        reader = LiteralIncludeReader(str(file), options, SimpleNamespace(source_encoding="utf-8"))
+        example.region.parsed, _ = reader.read()
         text = file.read_text()
     except (OSError, ValueError) as error:
         raise Broken(f"{error}\n") from None
@@ -165,12 +195,13 @@ def end_page(example: Example) -> str:
 
 def parse_directives(document: Document) -> Iterable[Region]:
     for region in DirectiveLexer(r"(revealjs-)?(code-block|literalinclude)")(document):
+        region.parsed = region.lexemes["source"]
         if region.lexemes["directive"].endswith("literalinclude"):
             region.evaluator = include_file
         elif A_FILE.fullmatch(region.lexemes["options"].get("caption", "")):
             region.evaluator = place_file
         elif region.lexemes["arguments"] == "python":
-            region.evaluator, region.parsed = run_python, region.lexemes["source"]
+            region.evaluator = run_python
         elif region.lexemes["arguments"] == "console":
             region.evaluator = run_console
         if region.evaluator:

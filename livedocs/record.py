@@ -8,7 +8,7 @@ import django
 import pytest
 from sybil.integration.pytest import SybilItem
 
-from livedocs.pages import Page, fingerprint
+from livedocs.pages import Page, fingerprint, text_of
 from livedocs.session import ROOT
 
 FILE = ROOT / "_build" / "verified.json"
@@ -32,15 +32,11 @@ def pytest_runtest_call(item):
         return (yield)
     region, line = item.example.region, item.example.line
     kind = getattr(region.evaluator, "__name__", "skip")
-    block = {
-        "kind": kind,
-        "line": line,
-        "end": line + page.text.count("\n", region.start, region.end),
-    }
     broken_before = page.broken
     try:
         return (yield)
     finally:
+        block = {"kind": kind, "line": line, "text": text_of(page, region)}
         databases = page.session.databases if page.session else {}
         ran = {"page": page.name, "fingerprint": page.fingerprint, "databases": databases}
         item.user_properties.append(

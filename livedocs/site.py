@@ -1,10 +1,11 @@
 """The Sphinx extension: marks each rendered block that a run proved, and warns of the others."""
 
+import textwrap
 from itertools import groupby
 from pathlib import Path
 
 from docutils import nodes
-from pygments.lexers import get_lexer_by_name
+from pygments.lexers import PythonLexer, get_lexer_by_name, shell
 from pygments.util import ClassNotFound
 from sphinx.application import Sphinx
 from sphinx.util import logging
@@ -50,22 +51,25 @@ def number_as_in_the_file(app: Sphinx, path: Path, docname: str, content: list[s
 def mark_and_audit(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     for place in list(doctree.findall(verified_pages)):
         place.replace_self(list_pages(app, docname))
-    blocks = [node for node in doctree.findall(is_block) if must_run(node)]
-    for page, of_page in groupby(
-        sorted(blocks, key=lambda node: (page_of(node), node.line)), page_of
-    ):
+    blocks = sorted(doctree.findall(is_block), key=lambda node: (page_of(node), node.line))
+    for page, of_page in groupby(blocks, page_of):
         entry = app.config.livedocs_record.get(page)
         of_page = list(of_page)
+        to_prove = [node for node in of_page if must_run(node)]
         if entry is None:
-            warn(
-                f"{page}: it was not run as it now stands, so that none of its blocks is proven",
-                of_page[0],
-            )
+            if to_prove:
+                warn(
+                    f"{page}: it was not run as it now stands, so that none of its blocks is "
+                    "proven",
+                    to_prove[0],
+                )
             continue
         for node, after in zip(of_page, [*of_page[1:], None], strict=True):
+            if node not in to_prove:
+                continue
             examples = examples_within(entry, node.line, after.line if after else None)
             reasons = {example.get("reason") for example in examples}
-            if not examples or any(not holds(entry, example) for example in examples):
+            if not all(holds(entry, example) for example in examples) or not shows(node, examples):
                 warn(
                     "no passing example covers this block: run its page, by make site or pytest",
                     node,
@@ -86,9 +90,12 @@ def must_run(node: nodes.Element) -> bool:
     """Whether a block is Python or commands, by any name; one without a name could be either."""
     language = "pycon" if isinstance(node, nodes.doctest_block) else node.get("language", "default")
     try:
-        return get_lexer_by_name(language).name.startswith(("Python", "Bash", "IPython"))
+        lexer = get_lexer_by_name(language)
     except ClassNotFound:
         return True
+    # NumPy and IPython are Python; Fish and PowerShell are shells.
+    named = lexer.name.startswith(("Python", "IPython"))
+    return named or isinstance(lexer, PythonLexer) or type(lexer).__module__ == shell.__name__
 
 
 def page_of(node: nodes.Node) -> str:
@@ -107,6 +114,21 @@ def examples_within(entry: dict, first: int, end: int | None) -> list[dict]:
         and (end is None or block["line"] < end)
         and block["kind"] in KINDS
     ]
+
+
+def shows(node: nodes.Element, examples: list[dict]) -> bool:
+    """Whether a block's text is that of its examples: all of it, and nothing else.
+
+    A block may be called anything, and be followed by anything: it was run if this was run.
+    """
+    ran = [line for example in examples for line in lines_of(example["text"])]
+    return bool(ran) and ran == lines_of(node.astext())
+
+
+def lines_of(text: str) -> list[str]:
+    """A block's lines, without what Sphinx takes out of one or adds to it."""
+    lines = map(str.rstrip, textwrap.dedent(text.expandtabs()).splitlines())
+    return [line for line in lines if line not in ("", "<BLANKLINE>")]
 
 
 def holds(entry: dict, block: dict) -> bool:

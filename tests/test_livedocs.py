@@ -181,6 +181,32 @@ FAULTS = {
         {"passed": 3, "failed": 1},
         ["line 5 shows shop/routers.py, which no process of the page has read"],
     ),
+    "a block that is not run, and does not say so": (
+        ">>> 1 / 0  # doctest: +SKIP\n2\n\n>>> 1\n1\n",
+        {"failed": 1, "skipped": 2},
+        ["# doctest: SKIP is not for a page", '.. skip: next "why"', "page.rst:3: SybilFailure"],
+    ),
+    "an exception of which the text is not compared": (
+        ">>> int('x')  # doctest: +IGNORE_EXCEPTION_DETAIL\nTraceback (most recent call last):\n"
+        "ValueError: tea\n",
+        {"failed": 1, "skipped": 1},
+        ["# doctest: IGNORE_EXCEPTION_DETAIL is not for a page"],
+    ),
+    "a number for a truth": (
+        ">>> 1 == 1\n1\n",
+        {"passed": 1, "failed": 1},
+        ["Expected:\n    1\nGot:\n    True"],
+    ),
+    "output before the first command": (
+        ".. code-block:: console\n\n   All is well.\n   $ echo tea\n   tea\n",
+        {"failed": 1, "skipped": 1},
+        ["a console block begins with a command"],
+    ),
+    "an included file with a line that it has not": (
+        ".. literalinclude:: ../examples/tea/shop/routers.py\n   :prepend: import coffee\n",
+        {"failed": 1, "skipped": 1},
+        [":prepend: shows what the file does not have"],
+    ),
     "a skip without a reason": (
         ".. skip: next\n\n>>> 1\n2\n",
         {"failed": 1, "skipped": 2},

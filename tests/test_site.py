@@ -61,6 +61,39 @@ def test_a_block_that_no_run_proved_fails_the_build(index, block, line):
     assert html.count("Run on ") == 1
 
 
+SHOWN = """.. code-block:: text
+   :caption: shop/notes.txt
+
+   Tea.
+
+>>> print(open("shop/notes.txt").read())
+Tea.
+<BLANKLINE>
+"""
+# Each is followed by a file that is no Python, and is read: it ran, and proves nothing of these.
+UNPROVEN_BEFORE_A_FILE = {
+    "py": ".. code-block:: py\n\n   1 / 0\n",
+    "no language": "::\n\n   1 / 0\n",
+    "highlight": ".. highlight:: python\n\n::\n\n   1 / 0\n",
+    "code": ".. code:: python\n\n   1 / 0\n",
+    "sourcecode": ".. sourcecode:: python\n\n   1 / 0\n",
+    "a Python by another name": ".. code-block:: numpy\n\n   1 / 0\n",
+    "a shell by another name": ".. code-block:: fish\n\n   false\n",
+    "in a note": ".. note::\n\n   .. code-block:: py\n\n      1 / 0\n",
+    "in a table": ".. list-table::\n\n   * - ::\n\n         1 / 0\n     - Tea.\n",
+    "output after a blank line": ".. code-block:: pycon\n\n   >>> a = 1\n\n   42\n",
+    "what only looks like a prompt": ".. code-block:: pycon\n\n   >> 1 / 0\n   1\n",
+}
+
+
+@pytest.mark.parametrize("name", UNPROVEN_BEFORE_A_FILE)
+def test_what_follows_a_block_does_not_prove_it(index, name):
+    status, warnings, html = index(f"{UNPROVEN_BEFORE_A_FILE[name]}\n{SHOWN}")
+    assert status == 1
+    assert warnings.count("no passing example covers this block") == 1, warnings
+    assert html.count("Run on ") == 1  # what reads the file
+
+
 def test_blocks_after_a_broken_one_are_not_proven(index):
     status, warnings, html = index(">>> 1 / 0\n1\n\n.. code-block:: python\n\n   1\n")
     assert status == 1
