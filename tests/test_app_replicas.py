@@ -47,6 +47,8 @@ LINES = {
     'REPLICAS = {"default": ["replica1"]}': "replicas.E001",
     'REPLICA_POSITION = "replicas.positions.LogPosition"': "replicas.E008",
     '"TEST": {"MIRROR": "default"},': "replicas.E003",
+    "REPLICA_MAX_LAG = 60": "replicas.E013",
+    "REPLICA_RETRY = 10": "replicas.E013",
 }
 
 

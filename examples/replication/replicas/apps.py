@@ -17,6 +17,7 @@ class ReplicasConfig(AppConfig):
             checks.check_middleware,
             checks.check_routers,
             checks.check_position,
+            checks.check_seconds,
         ):
             register(check)
         register(checks.check_servers, Tags.database)

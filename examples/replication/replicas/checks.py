@@ -15,6 +15,7 @@ from replicas.positions import ask
 SESSIONS = "django.contrib.sessions.middleware.SessionMiddleware"
 MIDDLEWARE = "replicas.consistency.ReadYourWritesMiddleware"
 SHAPE = 'REPLICAS = {"default": ["replica1", "replica2"]}'
+SECONDS = {"REPLICA_MAX_LAG": 60, "REPLICA_RETRY": 10}  # the settings, with a usual value
 ADDRESS = ("NAME", "HOST", "PORT")
 
 
@@ -23,6 +24,11 @@ def replicas():
     for primary, aliases in settings.REPLICAS.items():
         for alias in aliases:
             yield alias, primary
+
+
+def in_test_run():
+    """Tell whether each replica is its primary by another name, which ``MIRROR`` is for."""
+    return hasattr(mail, "outbox")
 
 
 def shape_is_right():
@@ -77,8 +83,7 @@ def about(alias, primary):
             hint=f'Write in DATABASES["{alias}"]: "TEST": {{"MIRROR": "{primary}"}}',
             id="replicas.E003",
         )
-    # In a test run each replica is its primary by another name: that is what MIRROR is for.
-    if all(its[key] == theirs[key] for key in ADDRESS) and not hasattr(mail, "outbox"):
+    if all(its[key] == theirs[key] for key in ADDRESS) and not in_test_run():
         yield Error(
             f'"{alias}" can\'t be told from "{primary}": its {", ".join(ADDRESS)} are the same.',
             hint=f'Write the replica\'s own server in DATABASES["{alias}"]: "HOST" or "PORT". A '
@@ -175,6 +180,19 @@ def check_position(**kwargs):
     ]
 
 
+def check_seconds(**kwargs):
+    """Check the settings that are seconds: each a number, 0 or more."""
+    return [
+        Error(
+            f"{name} is no number of seconds, 0 or more: {value!r}.",
+            hint=f"Write {name} = {example}",
+            id="replicas.E013",
+        )
+        for name, example in SECONDS.items()
+        if not isinstance(value := getattr(settings, name, None), int | float) or not value >= 0
+    ]
+
+
 def check_servers(databases=None, **kwargs):
     """Ask the PostgreSQL servers among ``databases`` what only they know."""
     if not shape_is_right() or unknown_aliases():
@@ -198,8 +216,7 @@ def check_servers(databases=None, **kwargs):
                     id="replicas.W011",
                 )
             )
-        # In a test run a replica is the primary by another name.
-        if alias in dict(replicas()) and not in_recovery and not hasattr(mail, "outbox"):
+        if alias in dict(replicas()) and not in_recovery and not in_test_run():
             messages.append(
                 Error(
                     f'"{alias}" is in REPLICAS, and is no standby: it takes writes, and replays '

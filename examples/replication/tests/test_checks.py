@@ -142,6 +142,18 @@ def test_no_router_reads_from_replicas(settings, routers):
     assert ids() == ["replicas.W007"]
 
 
+@pytest.mark.parametrize("name", ["REPLICA_MAX_LAG", "REPLICA_RETRY"])
+@pytest.mark.parametrize("value", ["60", None, -5, float("nan")])
+def test_seconds_that_are_none(settings, name, value):
+    setattr(settings, name, value)
+    (message,) = ours()
+    assert message.id == "replicas.E013" and name in message.msg and name in message.hint
+    delattr(settings, name)
+    assert ids() == ["replicas.E013"]
+    setattr(settings, name, 0)
+    assert ids() == []
+
+
 def test_a_position_of_another_engine(settings):
     settings.REPLICA_POSITION = "test_checks.ServerPosition"
     (message,) = ours()
