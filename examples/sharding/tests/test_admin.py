@@ -5,7 +5,8 @@ from conftest import ALIASES, customer_on
 from customers.models import Customer, Order
 from directory import claims
 from directory.models import EmailAddress
-from sharding.buckets import bucket_of, shard_map
+from sharding.buckets import shard_map
+from sharding.keys import bucket_of
 
 pytestmark = pytest.mark.django_db(databases=ALIASES)
 

@@ -4,9 +4,10 @@ from django.db import models
 
 from conftest import bucket_on
 from customers.models import Customer
-from sharding.buckets import alias_of, change_map, forget_map
+from sharding.buckets import alias_of, forget_map
 from sharding.fences.models import HeldBucket
 from sharding.keys import new_key
+from sharding.reshard import change_map
 
 
 def test_a_write_waits_for_its_bucket_and_follows_it(shop, monkeypatch):
@@ -18,7 +19,7 @@ def test_a_write_waits_for_its_bucket_and_follows_it(shop, monkeypatch):
         change_map([bucket], alias="shard2", placement=True)
         models.QuerySet(HeldBucket, using="shard2").create(number=bucket)
 
-    monkeypatch.setattr("sharding.models.time.sleep", move)
+    monkeypatch.setattr("sharding.writing.time.sleep", move)
     forget_map()
     customer.save()
     assert customer._state.db == alias_of(bucket) == "shard2"
