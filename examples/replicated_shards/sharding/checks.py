@@ -2,7 +2,9 @@ from django.conf import settings
 from django.core.checks import Error
 from django.db import DEFAULT_DB_ALIAS, connections
 
-from sharding.buckets import BUCKETS, Bucket
+from sharding.buckets import Bucket
+from sharding.errors import some
+from sharding.keys import BUCKETS
 
 
 def check_shards(app_configs, **kwargs):
@@ -47,7 +49,3 @@ def check_map(app_configs, databases=None, **kwargs):
             )
         )
     return errors
-
-
-def some(numbers):
-    return ", ".join(map(str, numbers[:5])) + (", …" if len(numbers) > 5 else "")

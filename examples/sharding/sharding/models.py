@@ -159,10 +159,10 @@ class ShardedQuerySet(models.QuerySet):
 
 class ShardedManager(models.Manager.from_queryset(ShardedQuerySet)):
     def db_manager(self, using=None, hints=None):
-        """As Django's; but ``customer.orders`` goes on without the shard that Django found for it.
+        """As Django's, but what belongs to a row isn't bound to the shard that has the row now.
 
-        Django asks the router, and then passes the answer as if somebody had said ``using()``. A
-        move may come between: the row belongs where its bucket is when it is written.
+        To create such, Django asks the router, and then passes the answer as if the caller had said
+        ``using()``. A move may come between: the new row belongs where its bucket is by then.
         """
         if hasattr(self, "instance"):  # a related manager
             using = None
