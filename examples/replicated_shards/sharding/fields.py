@@ -3,6 +3,8 @@
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from django.apps import apps
+from django.core.checks import Error
 from django.db import models
 
 from sharding.keys import bucket_of, new_key
@@ -45,6 +47,20 @@ class KeyField(models.BigIntegerField):
         if self.of is not None:
             kwargs["of"] = self.of
         return name, path, args, kwargs
+
+    def check(self, **kwargs):
+        """As Django's; and that the app is installed whose checks find all else."""
+        errors = super().check(**kwargs)
+        if not apps.is_installed("sharding"):
+            errors.append(
+                Error(
+                    "A KeyField needs the app sharding, which is not installed.",
+                    hint='Write INSTALLED_APPS += ["sharding", "sharding.fences"]',
+                    obj=self,
+                    id="sharding.E018",
+                )
+            )
+        return errors
 
     def has_default(self):
         return True  # so that saving a new row doesn't try an UPDATE first
