@@ -222,7 +222,7 @@ def check_transactions(**kwargs):
             hint=f'Write in DATABASES["{alias}"]: "OPTIONS": {{"transaction_mode": "IMMEDIATE"}}',
             id="sharding.W017",
         )
-        for alias in settings.SHARDS
+        for alias in [DEFAULT_DB_ALIAS, *settings.SHARDS]
         if connections[alias].vendor == "sqlite"
         and connections[alias].settings_dict["OPTIONS"].get("transaction_mode") != "IMMEDIATE"
     ]
