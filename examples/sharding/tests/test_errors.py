@@ -30,9 +30,7 @@ def test_the_database_that_was_asked_last_is_named(shop):
 def test_the_database_that_the_caller_named(shop):
     drop("default", Product)
     with (
-        pytest.raises(
-            CommandError, match='^Database "default" .*: no such table: products_product'
-        ),
+        pytest.raises(CommandError, match='^Database "default" .*: no such table: '),
         errors_in_one_line("default"),
     ):
         Product.objects.exists()
