@@ -75,10 +75,17 @@ def add_context(app: Sphinx, pagename: str, template: str, context: dict, doctre
 
 
 def list_pages(app: Sphinx, exception: Exception | None) -> None:
-    """Write ``sitemap.xml`` and ``robots.txt``, from all pages, whichever this build wrote."""
+    """Write ``sitemap.xml`` and ``robots.txt``, from all pages, whichever this build wrote.
+
+    Both take absolute addresses, and are removed where the site has none.
+    """
     if exception or app.builder.name != "html":
         return
     base = app.config.html_baseurl
+    if not base:
+        for name in ("sitemap.xml", "robots.txt"):
+            (app.outdir / name).unlink(missing_ok=True)
+        return
     pages = sorted(app.env.found_docs - {app.config.notfound_pagename})
     urls = "".join(
         f"<url><loc>{urljoin(base, app.builder.get_target_uri(page))}</loc></url>\n"
