@@ -103,11 +103,11 @@ def list_pages(app: Sphinx, exception: Exception | None) -> None:
 def setup(app: Sphinx) -> dict:
     app.setup_extension("notfound.extension")
     app.setup_extension("theme.decisions")
-    app.setup_extension("theme.files")
     app.add_html_theme("theme", str(FOLDER))
     app.connect("builder-inited", set_up_builder)
     app.connect("doctree-read", note_summary)
     # After the extensions and the RTD theme, which add the files that are dropped here.
     app.connect("html-page-context", add_context, priority=900)
     app.connect("build-finished", list_pages)
+    app.setup_extension("theme.files")
     return {"parallel_read_safe": True, "parallel_write_safe": True, "env_version": 1}
