@@ -20,7 +20,9 @@ DOCS = sorted(
     for path in (ROOT / "docs").rglob("*.rst")
 )
 PAGES = [f"/{name}.html" for name in DOCS if name != "404"]
-VISITS = [*PAGES, "/search.html?q=router", "/no/such/page.html"]
+# The whole of a file that a page shows: of those the one with the longest name.
+FILE = "/examples/sharding/customers/management/commands/populate.py.html"
+VISITS = [*PAGES, FILE, "/search.html?q=router", "/no/such/page.html"]
 WITH_CODE = "/patterns/functional.html"
 
 # What a first visit may ask for, compressed. The longest pages are at 60 KB.
@@ -232,6 +234,20 @@ def test_code_without_prompts_is_copied_whole(open_page):
     text = page.evaluate("navigator.clipboard.readText()")
     assert text.strip() == block.locator("pre").inner_text().strip()
     assert text.startswith("DATABASES = {\n")
+
+
+def test_a_caption_leads_to_the_whole_file_which_is_copied_without_its_numbers(open_page):
+    page = open_page("/patterns/replication.html", permissions=["clipboard-read"])
+    page.locator(".caption-text a", has_text="replicas/reading.py").first.click()
+    page.wait_for_load_state()
+    line = page.locator(":target")
+    assert line.inner_text().startswith("def database(")
+    assert 0 < line.bounding_box()["y"] < 900
+    assert "counter" in line.evaluate("node => getComputedStyle(node, '::before').content")
+    page.locator("button.copybtn").click()
+    text = page.evaluate("navigator.clipboard.readText()")
+    whole = ROOT / "examples/replication/replicas/reading.py"
+    assert text.strip() == whole.read_text().strip()
 
 
 def test_the_copy_button_is_reached_by_tab_and_seen(open_page):

@@ -23,13 +23,15 @@ class Take(SphinxRole):
     """``:take:`replication/replicas``` links the zip of an app of an example, or of an example."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
-        example = self.text.partition("/")[0]
+        example, slash, app = self.text.partition("/")
         examples = [path.parent.name for path in sorted(EXAMPLES.glob("*/manage.py"))]
         apps = [path.parent.name for path in sorted(EXAMPLES.glob(f"{example}/*/__init__.py"))]
-        if self.text not in [*examples, *(f"{example}/{app}" for app in apps)]:
-            known = f"examples/{example} has {', '.join(apps)}" if apps else ", ".join(examples)
+        if example not in examples or (slash and app not in apps):
+            within, known = (example, apps) if example in examples else ("", examples)
             message = self.inliner.reporter.error(
-                f":take:`{self.text}` is no example, nor an app of one: {known}", line=self.lineno
+                f":take:`{self.text}` is no example, nor an app of one: "
+                f"examples/{within} has {', '.join(known)}",
+                line=self.lineno,
             )
             return [self.inliner.problematic(self.rawtext, self.rawtext, message)], [message]
         self.env.metadata[self.env.docname].setdefault("taken", []).append(self.text)
@@ -55,8 +57,8 @@ def link_captions(app: Sphinx, doctree: nodes.document) -> None:
         if not (isinstance(block.parent, nodes.container) and file.is_relative_to(EXAMPLES)):
             continue
         caption, name = block.parent[0], file.relative_to(EXAMPLES).as_posix()
-        target = f"examples/{name}.html#L-{first_line(file.read_text(), block.astext())}"
-        uri = relative_uri(f"{app.env.docname}.html", target)
+        uri = relative_uri(f"{app.env.docname}.html", f"examples/{name}.html")
+        uri += f"#L-{first_line(file.read_text(), block.astext())}"
         link = nodes.reference("", "", *caption.children, internal=True, refuri=uri)
         caption.children = []
         caption += link
