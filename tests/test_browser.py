@@ -127,6 +127,12 @@ def test_the_dark_is_dark(open_page):
     assert colours[0] != colours[1]
 
 
+def follow(page, link):
+    """Click on a link, and wait until all of the page behind it is there."""
+    with page.expect_navigation():
+        link.click()
+
+
 def test_slash_and_a_search_that_shows_what_it_found(open_page):
     page = open_page("/index.html")
     page.keyboard.press("/")
@@ -135,7 +141,7 @@ def test_slash_and_a_search_that_shows_what_it_found(open_page):
     page.wait_for_selector("text=Search finished")
     found = page.locator("#search-results li", has=page.locator("a[href^='routing.html']")).first
     assert "which database a query will hit" in found.locator("p").inner_text()
-    found.locator("a").click()
+    follow(page, found.locator("a"))
     assert page.title().startswith("How Django picks a database")
     page.wait_for_selector(".highlighted")
 
@@ -179,7 +185,7 @@ def test_the_menu_of_a_phone_by_keyboard(open_page):
         assert not link.is_visible()
         assert button.get_attribute("aria-expanded") == "false"
     page.keyboard.press("Enter")
-    link.click()
+    follow(page, link)
     assert page.title().startswith("Glossary")
 
 
@@ -300,10 +306,10 @@ def test_next_and_previous_follow_the_contents(open_page):
     contents = page.locator("#nav li.toctree-l1 > a").all_inner_texts()
     walked = []
     while page.locator("footer a[rel=next]").count() and len(walked) <= len(contents):
-        page.locator("footer a[rel=next]").click()
+        follow(page, page.locator("footer a[rel=next]"))
         walked.append(page.locator("#nav a[aria-current=page]").inner_text())
     assert walked == contents
-    page.locator("footer a[rel=prev]").click()
+    follow(page, page.locator("footer a[rel=prev]"))
     assert page.locator("#nav a[aria-current=page]").inner_text() == contents[-2]
 
 
@@ -311,7 +317,7 @@ def test_the_page_for_what_is_not_there_works_at_any_depth(open_page, site):
     page = open_page("/no/such/folder/page.html")
     assert "Page not found" in page.title()
     assert page.locator("#nav").bounding_box()["width"] == 300
-    page.get_by_role("link", name="Glossary").click()
+    follow(page, page.get_by_role("link", name="Glossary"))
     assert page.url == f"{site}/glossary.html"
 
 
