@@ -17,7 +17,7 @@ project_copyright = f"2026, {author}"
 
 extensions = [
     "livedocs.site",
-    "livedocs.topology",
+    "pictures",
     "sphinx_copybutton",
     "sphinx_revealjs",
     "theme",

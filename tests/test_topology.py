@@ -11,8 +11,10 @@ import pytest
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace
 
-from livedocs import session, topology
-from livedocs.topology import CannotAsk, ask, draw, inline
+from livedocs import session
+from pictures import topology
+from pictures.svg import inline
+from pictures.topology import CannotAsk, ask, draw
 
 MANAGE = 'import os; os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")\n'
 SETTINGS = """
@@ -299,8 +301,11 @@ class Router:
 def test_each_time_the_same(tmp_path):
     databases = MIRRORS.replace("(1, 2, 3)", "range(20)")
     folder = project(tmp_path / "things", PICKED_ONCE, databases)
-    code = "import sys, pathlib, livedocs.topology as t\n"
-    code += "print(t.inline(t.draw('x', t.ask(pathlib.Path(sys.argv[1]))), 'x'))"
+    code = """
+import pathlib, sys
+from pictures import svg, topology
+print(svg.inline(topology.draw("x", topology.ask(pathlib.Path(sys.argv[1]))), "x"))
+"""
     outputs = {
         subprocess.check_output(
             [sys.executable, "-c", code, folder],
@@ -334,7 +339,7 @@ def site(tmp_path, monkeypatch):
     return build
 
 
-CONF = {"extensions": ["livedocs.topology", "sphinx_revealjs"], "html_theme": "basic"}
+CONF = {"extensions": ["pictures", "sphinx_revealjs"], "html_theme": "basic"}
 PAGE = "Title\n=====\n\n.. topology:: things\n"
 
 

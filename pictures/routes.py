@@ -1,8 +1,8 @@
 """Asks a project where its models live; run as a script, in a process of the project's own.
 
 ``python -P routes.py shop.settings``, in the project's folder, prints what Django's settings and
-routers answer, as JSON. Nothing of livedocs is imported here, so that nothing hides a project's
-module of the same name.
+routers answer, as JSON. Nothing of this checkout is imported here, so that nothing hides a
+project's module of the same name.
 """
 
 import json
@@ -100,19 +100,19 @@ def ask(question: Callable, models: list[type], aliases: list[str]) -> list[dict
 
 
 def in_request(act: Callable) -> None:
-    """Act where a view would, within the project's middleware: routers may go by what it knows."""
-    from django.core.handlers.base import BaseHandler
+    """Act in a view, within the project's middleware: routers may go by what it knows."""
+    from django.db.transaction import non_atomic_requests
     from django.http import HttpResponse
-    from django.test import RequestFactory
+    from django.test import Client, override_settings
+    from django.urls import path
 
-    class Handler(BaseHandler):
-        def _get_response(self, request):
-            act()
-            return HttpResponse()
+    @non_atomic_requests  # To begin a transaction takes a database; to draw takes none.
+    def view(request):
+        act()
+        return HttpResponse()
 
-    handler = Handler()
-    handler.load_middleware()
-    handler._middleware_chain(RequestFactory().get("/", HTTP_HOST="localhost"))
+    with override_settings(ROOT_URLCONF=(path("", view),)):
+        Client(HTTP_HOST="localhost").get("/")
 
 
 if __name__ == "__main__":
