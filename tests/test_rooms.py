@@ -1,5 +1,6 @@
 """The folders of the checkout: what each holds, and which of the others it knows."""
 
+import ast
 import runpy
 from pathlib import Path
 
@@ -7,6 +8,27 @@ import pytest
 from sphinx.project import Project
 
 ROOT = Path(__file__).parents[1]
+#: The packages that each of these may import, besides itself.
+MAY_ASK = {"livedocs": set(), "pictures": {"livedocs"}, "theme": set()}
+
+
+def imported(file: Path) -> set[str]:
+    """The first name of each module that a file imports, wherever in it."""
+    names = []
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.append(node.module)
+    return {name.partition(".")[0] for name in names}
+
+
+@pytest.mark.parametrize("room", MAY_ASK)
+def test_a_room_asks_only_those_that_it_may(room):
+    rooms = {file.parent.name for file in ROOT.glob("*/*.py")}
+    files = list((ROOT / room).rglob("*.py"))
+    others = {file.name: imported(file) & rooms - {room} - MAY_ASK[room] for file in files}
+    assert files and {file: asked for file, asked in others.items() if asked} == {}
 
 
 @pytest.mark.parametrize("folder", ["docs", "slides"])

@@ -280,6 +280,15 @@ def test_the_router_is_asked_within_a_request(tmp_path):
     assert ask(folder)["models"][0]["reads"]["aliases"] == ["second"]
 
 
+def test_a_request_that_reaches_no_view_is_said(tmp_path):
+    folder = project(tmp_path / "things", WITHIN)
+    with (folder / "shop/settings.py").open("a") as settings:
+        settings.write('MIDDLEWARE = ["django.middleware.security.SecurityMiddleware"]\n')
+        settings.write("SECURE_SSL_REDIRECT = True\n")
+    with pytest.raises(CannotAsk, match="answered GET / with status 301, and called no view"):
+        ask(folder)
+
+
 def test_commands_that_go_before(tmp_path):
     router = """
 import pathlib
@@ -374,6 +383,10 @@ def test_the_picture_follows_the_router(site, tmp_path):
     html = site(f"{PAGE}\nText.\n")[1]
     assert "<p>Text.</p>" in html and len(drawings(html)) == 1
     assert count.read_text() == "."  # A project that is as it was is not asked again.
+
+    read = (tmp_path / "html/index.doctree").stat().st_mtime_ns
+    site(f"{PAGE}\nText.\n")
+    assert (tmp_path / "html/index.doctree").stat().st_mtime_ns == read
 
     router = FUNCTIONAL.replace('"Other"', '"Thing"').replace('"other"', '"thing"')
     (things / "routers.py").write_text(router)
