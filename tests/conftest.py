@@ -26,7 +26,7 @@ INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth"]
 CONF = """
 import os, sys
 sys.path.insert(0, os.path.dirname(__file__))
-extensions = ["livedocs.site", "livedocs.topology", "sphinx_revealjs"]
+extensions = ["livedocs.site", "sphinx_revealjs"]
 """
 ROUTER = """
 NAME = "{name}"
