@@ -20,7 +20,7 @@ project_copyright = f"2026, {author}"
 
 extensions = [
     "livedocs.site",
-    "livedocs.topology",
+    "pictures",
     "sphinx_copybutton",
     "sphinx_revealjs",
     "theme",
@@ -28,8 +28,7 @@ extensions = [
     "benchmarks.figures",
 ]
 nitpicky = True
-# In slides/: parts of the deck, which includes them.
-exclude_patterns = ["combining.rst", "replication.rst", "shadowing.rst", "sharding.rst"]
+exclude_patterns = ["parts"]  # Of the deck, which includes them: docs/ has no such folder.
 
 html_theme = "theme"
 html_title = project

@@ -102,7 +102,6 @@ def list_pages(app: Sphinx, exception: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict:
     app.setup_extension("notfound.extension")
-    app.setup_extension("theme.decisions")
     app.add_html_theme("theme", str(FOLDER))
     app.connect("builder-inited", set_up_builder)
     app.connect("doctree-read", note_summary)

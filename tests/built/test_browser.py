@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SITE = ROOT / "_build" / "site"
 DOCS = sorted(
     path.relative_to(ROOT / "docs").with_suffix("").as_posix()

@@ -14,7 +14,7 @@ from bare import BareProject
 
 from theme.files import first_line, write_zip
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 SITE = ROOT / "_build" / "site"
 NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/manage.py"))

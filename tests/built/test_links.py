@@ -8,7 +8,7 @@ from urllib.parse import unquote, urldefrag, urlsplit
 
 import pytest
 
-SITE = Path(__file__).parents[1] / "_build" / "site"
+SITE = Path(__file__).parents[2] / "_build" / "site"
 PAGES = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html"))
 
 
