@@ -176,7 +176,7 @@ def test_with_the_settings_of_a_developer(shop):
     assert (process.returncode, process.stderr) == (
         1,
         "CommandError: These settings read the snapshot, and don't know production. "
-        "Run: python manage.py snapshot --settings=shop.live\n",
+        "Run with production's: python manage.py snapshot --settings=...\n",
     )
 
 
@@ -213,7 +213,7 @@ def test_nothing_personal_is_in_a_file_while_it_is_made(shop):
     """Whatever it is killed by: what it copies has no name in any folder that it may write to."""
     code = (
         "import sqlite3, pathlib, django; django.setup();"
-        "from shop.management.commands.snapshot import Command;"
+        "from overlay.management.commands.snapshot import Command;"
         "look = lambda self, copy: print('There are:', *pathlib.Path().rglob('*'), sep='\\n');"
         "Command.publish = look;"
         "from django.core.management import call_command; call_command('snapshot')"

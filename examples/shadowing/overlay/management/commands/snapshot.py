@@ -8,7 +8,7 @@ from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.management import BaseCommand, CommandError
-from django.db import connections
+from django.db import DEFAULT_DB_ALIAS, connections
 from tqdm import tqdm
 
 PAGES = 1_000  # of the database, copied at a time
@@ -20,13 +20,21 @@ class Command(BaseCommand):
         "setting PERSONAL names does not get into it. Run with production's settings."
     )
 
-    def handle(self, **options):
-        if "production" in settings.DATABASES:
+    def add_arguments(self, parser):
+        parser.add_argument(
+            "--database",
+            default=DEFAULT_DB_ALIAS,
+            choices=tuple(connections),
+            help="the alias of the live database (default)",
+        )
+
+    def handle(self, *, database, **options):
+        if settings.SNAPSHOT_DATABASE in settings.DATABASES:
             raise CommandError(
                 "These settings read the snapshot, and don't know production. "
-                "Run: python manage.py snapshot --settings=shop.live"
+                "Run with production's: python manage.py snapshot --settings=..."
             )
-        live = connections["default"]
+        live = connections[database]
         if live.vendor != "sqlite":
             raise CommandError(f"This makes snapshots of SQLite; of {live.vendor}, use its dump.")
         masks = [self.mask_of(label, masks) for label, masks in settings.PERSONAL.items()]
