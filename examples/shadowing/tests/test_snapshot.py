@@ -180,6 +180,23 @@ def test_with_the_settings_of_a_developer(shop):
     )
 
 
+def test_an_alias_that_there_is_not(shop):
+    process = shop("snapshot", "--database=live", live=True)
+    assert (process.returncode, process.stderr) == (
+        1,
+        'CommandError: DATABASES has no "live": --database=default?\n',
+    )
+
+
+@pytest.mark.parametrize("name", ["SNAPSHOT", "PERSONAL"])
+def test_a_setting_that_is_missing(shop, name):
+    with (shop.folder / "shop" / "live.py").open("a") as live:
+        live.write(f"del {name}\n")
+    process = shop("snapshot", live=True)
+    assert process.returncode == 1 and process.stderr.count("\n") == 1
+    assert process.stderr.startswith(f"CommandError: In production's settings, write {name} = ")
+
+
 def test_without_production_nothing_is_made(empty_shop):
     process = empty_shop("snapshot", live=True)
     file = empty_shop.folder / "live.sqlite3"

@@ -12,6 +12,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from tqdm import tqdm
 
 PAGES = 1_000  # of the database, copied at a time
+SETTINGS = {"SNAPSHOT": 'BASE_DIR / "snapshot.sqlite3"', "PERSONAL": "{}"}
 
 
 class Command(BaseCommand):
@@ -22,10 +23,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser):
         parser.add_argument(
-            "--database",
-            default=DEFAULT_DB_ALIAS,
-            choices=tuple(connections),
-            help="the alias of the live database (default)",
+            "--database", default=DEFAULT_DB_ALIAS, help="the alias of production (default)"
         )
 
     def handle(self, *, database, **options):
@@ -34,13 +32,18 @@ class Command(BaseCommand):
                 "These settings read the snapshot, and don't know production. "
                 "Run with production's: python manage.py snapshot --settings=..."
             )
+        for name, example in SETTINGS.items():
+            if not hasattr(settings, name):
+                raise CommandError(f"In production's settings, write {name} = {example}")
+        if database not in settings.DATABASES:
+            raise CommandError(f'DATABASES has no "{database}": --database={DEFAULT_DB_ALIAS}?')
         live = connections[database]
         if live.vendor != "sqlite":
             raise CommandError(f"This makes snapshots of SQLite; of {live.vendor}, use its dump.")
         masks = [self.mask_of(label, masks) for label, masks in settings.PERSONAL.items()]
         try:
             # Read-only, and of our own: Django's connection would make a file that is missing.
-            uri = f"{Path(live.settings_dict['NAME']).as_uri()}?mode=ro"
+            uri = f"{Path(live.settings_dict['NAME']).absolute().as_uri()}?mode=ro"
             # A database without a name. What is personal is never in a file that one can open,
             # nor in one that stays behind when this is killed.
             with (
