@@ -160,9 +160,9 @@ LINES = [
         'LOCAL_DATABASE, SNAPSHOT_DATABASE = "default", "production"',
         PRODUCTION,
         CHECK,
-        "overlay.E002",
+        "LOCAL_DATABASE is not",
     ),
-    (PRODUCTION, "SHADOWED = OVERLAID = []", PRODUCTION, CHECK, "overlay.E002"),
+    (PRODUCTION, "SHADOWED = OVERLAID = []", PRODUCTION, CHECK, "SHADOWED is not"),
     (
         PRODUCTION,
         'SNAPSHOT = BASE_DIR / "snapshot.sqlite3"',
@@ -172,7 +172,7 @@ LINES = [
     ),
     (PRODUCTION, "PERSONAL", PRODUCTION, ["snapshot"], "write PERSONAL ="),
     (DEVELOPER, "from .settings import *", DEVELOPER, CHECK, "'BASE_DIR' is not defined"),
-    (DEVELOPER, '"ENGINE": "overlay.backend",', DEVELOPER, CHECK, "overlay.E007"),
+    (DEVELOPER, '"ENGINE": "overlay.backend",', DEVELOPER, CHECK, "overlay.E006"),
     (
         DEVELOPER,
         '"NAME": BASE_DIR / "local.sqlite3",',
@@ -180,14 +180,14 @@ LINES = [
         ["migrate"],
         "Please supply the NAME value",
     ),
-    (DEVELOPER, '"production": {', DEVELOPER, CHECK, "overlay.E003"),
-    (DEVELOPER, "?mode=ro", DEVELOPER, CHECK, "overlay.W010"),
+    (DEVELOPER, '"production": {', DEVELOPER, CHECK, "overlay.E002"),
+    (DEVELOPER, "?mode=ro", DEVELOPER, CHECK, "overlay.W009"),
     (
         DEVELOPER,
         'DATABASE_ROUTERS = ["overlay.routers.ShadowRouter"]',
         DEVELOPER,
         CHECK,
-        "overlay.E006",
+        "overlay.E005",
     ),
     (
         DEVELOPER,

@@ -16,6 +16,7 @@ class OverlayConfig(AppConfig):
     name = "overlay"
 
     def ready(self):
+        checks.require_settings()
         post_migrate.connect(make_tables, sender=self)
         register(checks.check_settings)
         register(checks.check_databases, Tags.database)

@@ -4,6 +4,7 @@ from django.apps import apps
 from django.conf import settings
 from django.core import mail
 from django.core.checks import Error, Warning
+from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, OperationalError, connections, router
 
 from overlay.routers import is_named, is_shadowed
@@ -23,20 +24,20 @@ MADE_BY_MIGRATE = {
 }
 
 
-def check_settings(**kwargs):
-    """Check the settings; each step only where the one before found nothing."""
-    return list(shapes()) or [*aliases(), *labels()] or list(over_a_snapshot())
+def require_settings():
+    """Raise ImproperlyConfigured where a setting is missing, or of another type.
 
-
-def shapes():
+    Not as a check: those of Django's may ask the router first, which can't answer without them.
+    """
     for name, (kind, what, example) in SETTINGS.items():
         value = getattr(settings, name, None)
         if not isinstance(value, kind) or not all(isinstance(item, str) for item in value):
-            yield Error(
-                f"{name} is not {what}: {value!r}.",
-                hint=f"Write {name} = {example}",
-                id="overlay.E002",
-            )
+            raise ImproperlyConfigured(f"{name} is not {what}: {value!r}. Write {name} = {example}")
+
+
+def check_settings(**kwargs):
+    """Check what the settings name; and if it is there, what has to fit it."""
+    return [*aliases(), *labels()] or list(over_a_snapshot())
 
 
 def aliases():
@@ -49,7 +50,7 @@ def aliases():
                 f'{name} names "{alias}", which is no database.',
                 hint=f'Give DATABASES an entry "{alias}". Where nothing is to be shadowed, as in '
                 "production's own settings, write SHADOWED = OVERLAID = []",
-                id="overlay.E003",
+                id="overlay.E002",
             )
 
 
@@ -70,7 +71,7 @@ def labels():
             yield Error(
                 f'SHADOWED names "{label}", which is no model, and no app that has one.',
                 hint='Name a model as in "auth.User", or by the label of an app all of its models.',
-                id="overlay.E004",
+                id="overlay.E003",
             )
     for label in settings.OVERLAID:
         model = model_of(label)
@@ -78,13 +79,13 @@ def labels():
             yield Error(
                 f'OVERLAID names "{label}", which is no model.',
                 hint='Name models as in "auth.User".',
-                id="overlay.E004",
+                id="overlay.E003",
             )
         elif is_shadowed(model):
             yield Error(
                 f"{label} is both in SHADOWED and in OVERLAID.",
                 hint="Take it, or its app, out of one of them.",
-                id="overlay.E005",
+                id="overlay.E004",
             )
 
 
@@ -104,13 +105,13 @@ def over_a_snapshot():
             f"of {wrong[0]} for one.",
             hint='Write DATABASE_ROUTERS = ["overlay.routers.ShadowRouter"]. A router of your own, '
             "for models of another database, goes before it.",
-            id="overlay.E006",
+            id="overlay.E005",
         )
     if settings.OVERLAID and not hasattr(connections[local], "make_overlay"):
         yield Error(
             f'OVERLAID names models, and the engine of "{local}" overlays no rows.',
             hint=f'Write in DATABASES["{local}"]: "ENGINE": "overlay.backend"',
-            id="overlay.E007",
+            id="overlay.E006",
         )
     for label in settings.OVERLAID:
         columns = {field.column.lower() for field in model_of(label)._meta.local_concrete_fields}
@@ -119,7 +120,7 @@ def over_a_snapshot():
                 f'{label} can\'t be overlaid: the table of its local rows has a column "{column}" '
                 "of its own.",
                 hint=f"Shadow the table whole: name {label} in SHADOWED, not in OVERLAID.",
-                id="overlay.E008",
+                id="overlay.E007",
             )
     name = str(connections[snapshot].settings_dict["NAME"])
     is_read_only = "mode=ro" in name or "mode=memory" in name  # the latter in a test run
@@ -128,13 +129,13 @@ def over_a_snapshot():
             f'"{snapshot}" can be written to: `using("{snapshot}")` asks no router.',
             hint=f'Write in DATABASES["{snapshot}"], for a path SNAPSHOT: '
             '"NAME": f"{SNAPSHOT.as_uri()}?mode=ro"',
-            id="overlay.W010",
+            id="overlay.W009",
         )
 
 
 def check_databases(databases=None, **kwargs):
     """Check what only the databases know. ``migrate`` asks this before it begins."""
-    if list(shapes()) or [*aliases(), *labels()]:
+    if [*aliases(), *labels()]:
         return []
     for alias in databases or []:
         if hasattr(connections[alias], "attach_snapshot"):
@@ -172,5 +173,5 @@ def keys():
                 f"{differing} of the snapshot's {len(there)} rows of {label} are not the same "
                 "here, and its other rows refer to them by key.",
                 hint=f"Run: python manage.py shadow {' '.join(shadowed)} --replace",
-                id="overlay.E009",
+                id="overlay.E008",
             )
