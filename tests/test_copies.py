@@ -16,8 +16,9 @@ FRAME = [
     "shop/static",
     "shop/templates",
 ]
-# Apps that a reader takes whole: each example that has one has all of its files.
-APPS = ["replicas", "replication"]
+# Apps that a reader takes whole. Of those in several examples, each has all of the files.
+COPIED = ["replicas", "replication"]
+TAKEN = [*COPIED, "overlay"]
 
 # Of what `replicated_shards` has from others besides, the files that are not the same there.
 CHANGED = {
@@ -59,7 +60,7 @@ def test_the_frame_is_the_same_in_each_example(name):
     )
 
 
-@pytest.mark.parametrize("app", APPS)
+@pytest.mark.parametrize("app", COPIED)
 def test_an_app_is_the_same_in_each_example_that_has_it(app):
     trees = [files(example / app) for example in EXAMPLES if (example / app).is_dir()]
     assert len(trees) > 1
@@ -67,7 +68,7 @@ def test_an_app_is_the_same_in_each_example_that_has_it(app):
     assert not missing and not different(trees), (sorted(missing), different(trees))
 
 
-@pytest.mark.parametrize("app", APPS)
+@pytest.mark.parametrize("app", TAKEN)
 def test_an_app_that_is_taken_does_not_import_the_shop(app):
     found = []
     for example in EXAMPLES:
