@@ -10,6 +10,8 @@ counts already, or still have rows of one that has gone. Its parts, in reading o
     rows of a bucket are kept until a replica of its new shard has them too;
 ``promotion``
     makes the map and a shard agree again, when a replica takes the shard's place;
+``checks``
+    that the command below is the one that is run;
 ``management``
     the command ``promote``: that of the app ``replication``, within ``promotion``.
 

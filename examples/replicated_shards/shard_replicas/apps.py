@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.core.checks import register
 
 
 class ShardReplicasConfig(AppConfig):
@@ -6,8 +7,10 @@ class ShardReplicasConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self):
+        from shard_replicas.checks import check_promote
         from shard_replicas.readable import await_replicas, note_positions
         from sharding.signals import placement_changing, rows_expiring
 
+        register(check_promote)
         placement_changing.connect(note_positions)
         rows_expiring.connect(await_replicas)

@@ -59,13 +59,9 @@ It needs Django and tqdm. The databases come first: ``default`` is the one that 
 global. In SQLite, add to ``settings.py``::
 
     SHARDS = ["shard0", "shard1"]
+    DATABASES["default"]["OPTIONS"] = {"transaction_mode": "IMMEDIATE"}
     DATABASES |= {
-        alias: {
-            "ENGINE": "django.db.backends.sqlite3",
-            "NAME": BASE_DIR / f"{alias}.sqlite3",
-            "OPTIONS": {"transaction_mode": "IMMEDIATE"},
-        }
-        for alias in SHARDS
+        alias: DATABASES["default"] | {"NAME": BASE_DIR / f"{alias}.sqlite3"} for alias in SHARDS
     }
 
 On servers, each entry is that of a server, or of a database of its own on one. The rest is the same

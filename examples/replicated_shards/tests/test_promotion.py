@@ -12,6 +12,7 @@ from conftest import customer_on
 from customers.models import Customer, Order
 from replicas import reading
 from shard_replicas import readable
+from shard_replicas.checks import check_promote
 from shard_replicas.promotion import buckets_with_rows
 from shard_replicas.readable import NotReplicated
 from sharding import buckets, gather
@@ -204,6 +205,16 @@ def test_the_primary_answers(customers, shop):
     with pytest.raises(CommandError, match="^The primary answers: it is at position"):
         call_command("promote", "shard0_replica1")
     check(customers)
+
+
+def test_another_command_that_comes_first(settings):
+    """By Django's rule, that of the app which is named first."""
+    assert check_promote() == []
+    apps = [app for app in settings.INSTALLED_APPS if app != "shard_replicas"]
+    settings.INSTALLED_APPS = [*apps, "shard_replicas"]
+    (error,) = check_promote()
+    assert error.id == "shard_replicas.E001"
+    assert error.hint == 'Write "shard_replicas" before "replication" in INSTALLED_APPS.'
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,6 @@ def check_models(**kwargs):
                     hint=f"Write class {model.__name__}(Sharded), from sharding.models, with id = "
                     'KeyField(), or KeyField(of="the foreign key to the row that it belongs to"). '
                     "Or move the model to an app that is not sharded.",
-                    obj=model,
                     id="sharding.E011",
                 )
             )
@@ -133,7 +132,6 @@ def check_models(**kwargs):
                 "shard: reshard would leave them behind.",
                 hint="Write a model for that table, Sharded, with id = KeyField(of=…) and the two "
                 f"foreign keys, and name it: {field.name} = ManyToManyField(…, through=…).",
-                obj=field,
                 id="sharding.E012",
             )
             for field in model._meta.local_many_to_many
@@ -154,7 +152,6 @@ def check_keys(**kwargs):
                 Error(
                     f"{label} has a KeyField, and its app is not in SHARDED_APPS.",
                     hint=f'Add "{model._meta.app_label}" to SHARDED_APPS.',
-                    obj=model,
                     id="sharding.E013",
                 )
             )
@@ -165,7 +162,6 @@ def check_keys(**kwargs):
                     "sharded model.",
                     hint="Write the name of the foreign key to the row whose bucket it shares: "
                     'id = KeyField(of="author"). A model that belongs to none has KeyField().',
-                    obj=key,
                     id="sharding.E014",
                 )
             )
@@ -222,7 +218,7 @@ def check_transactions(**kwargs):
             hint=f'Write in DATABASES["{alias}"]: "OPTIONS": {{"transaction_mode": "IMMEDIATE"}}',
             id="sharding.W017",
         )
-        for alias in settings.SHARDS
+        for alias in [DEFAULT_DB_ALIAS, *settings.SHARDS]
         if connections[alias].vendor == "sqlite"
         and connections[alias].settings_dict["OPTIONS"].get("transaction_mode") != "IMMEDIATE"
     ]

@@ -97,9 +97,8 @@ def in_bulk(queryset, keys, *, partial=False):
         for shard, keys in groups.items()
     }
     answers, errors = ask(queryset.model, questions, partial)
-    return answer(
-        {key: row for answer in answers.values() for key, row in answer.items()}, errors, partial
-    )
+    rows = {key: row for found in answers.values() for key, row in found.items()}
+    return answer(rows, errors, partial)
 
 
 def _order(queryset):

@@ -290,13 +290,15 @@ def test_the_folder_of_the_workers(settings, folder):
     assert ours() == {"sharding.E016": f"KEY_WORKERS_DIR is no folder's path: {folder!r}."}
 
 
-def test_a_transaction_that_would_not_wait(monkeypatch):
-    if connections["shard1"].vendor != "sqlite":
+@pytest.mark.parametrize("alias", ["default", "shard1"])
+def test_a_transaction_that_would_not_wait(monkeypatch, alias):
+    if connections[alias].vendor != "sqlite":
         pytest.skip("of SQLite alone")
-    options = connections["shard1"].settings_dict["OPTIONS"]
+    options = connections[alias].settings_dict["OPTIONS"]
     monkeypatch.delitem(options, "transaction_mode")
     assert ours() == {
-        "sharding.W017": 'A transaction on "shard1" fails when it comes to write after another has.'
+        "sharding.W017": f'A transaction on "{alias}" fails when it comes to write after another '
+        "has."
     }
 
 

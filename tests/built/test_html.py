@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-BUILD = Path(__file__).parents[1] / "_build"
+BUILD = Path(__file__).parents[2] / "_build"
 JAR = BUILD / "node_modules" / "vnu-jar" / "build" / "dist" / "vnu.jar"
 
 

@@ -1,13 +1,12 @@
-"""The Sphinx extension that draws a path of questions, each with what to do if it is so."""
+"""The ``decisions`` directive draws a path of questions, each with what to do if it is so."""
 
 import re
 import textwrap
 
 from docutils import nodes
-from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from livedocs.topology import STYLE, Picture, cleaned, inline, lay_out, quoted, topology
+from pictures.svg import STYLE, Picture, cleaned, figure, lay_out, quoted
 
 STEP = re.compile(r"(.+\?)\s+(.+)")
 QUESTION, ANSWER = 21, 15  # Letters in a line: both columns fit a phone, in letters of full size.
@@ -40,9 +39,7 @@ class Decisions(SphinxDirective):
         picture = Picture(
             self.arguments[0], f"{' '.join(words)} {rest}", width, height, cleaned(graph)
         )
-        name = nodes.make_id(f"decisions-{self.env.docname}-{self.env.new_serialno('decisions')}")
-        drawing = topology("", picture.description, svg=inline(picture, name))
-        return [nodes.figure("", drawing, classes=["topology"])]
+        return [figure(self.env, picture, "decisions")]
 
 
 def dot(steps: list[tuple[str, str, str]], rest: str) -> str:
@@ -62,9 +59,3 @@ def dot(steps: list[tuple[str, str, str]], rest: str) -> str:
 
 def wrapped(text: str, width: int) -> str:
     return quoted(*textwrap.wrap(text, width))
-
-
-def setup(app: Sphinx) -> dict:
-    app.setup_extension("livedocs.topology")  # Whose node it is that is drawn.
-    app.add_directive("decisions", Decisions)
-    return {"env_version": 1, "parallel_read_safe": True, "parallel_write_safe": True}

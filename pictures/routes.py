@@ -1,8 +1,8 @@
 """Asks a project where its models live; run as a script, in a process of the project's own.
 
 ``python -P routes.py shop.settings``, in the project's folder, prints what Django's settings and
-routers answer, as JSON. Nothing of livedocs is imported here, so that nothing hides a project's
-module of the same name.
+routers answer, as JSON. Nothing of this checkout is imported here, so that nothing hides a
+project's module of the same name.
 """
 
 import json
@@ -71,12 +71,19 @@ def is_table(model: type) -> bool:
 
 
 def ask(question: Callable, models: list[type], aliases: list[str]) -> list[dict]:
-    """For each model all that a router answers, and the name of what it raises, if it does."""
+    """For each model all that a router answers, and the name of what it raises, if it does.
+
+    It is asked in a view, within the project's middleware: routers may go by what that knows.
+    """
+    from django.http import HttpResponse
+    from django.test import Client, override_settings
+    from django.urls import path
+
     answers: list[set[str]] = [set() for _ in models]
     raised = [""] * len(models)
     faults = []
 
-    def ask_for_each_model():
+    def view(request):
         for number, model in enumerate(models):
             try:
                 answers[number].add(question(model))
@@ -84,11 +91,16 @@ def ask(question: Callable, models: list[type], aliases: list[str]) -> list[dict
                 faults.append(error)  # The router is broken.
             except Exception as error:  # It can be its way to ask for a hint.
                 raised[number] = type(error).__name__
+        return HttpResponse()
 
-    for _ in range(TIMES * len(aliases)):
-        in_request(ask_for_each_model)
-        if faults:
-            raise faults[0]
+    with override_settings(ROOT_URLCONF=(path("", view),), ALLOWED_HOSTS=["*"]):
+        for _ in range(TIMES * len(aliases)):
+            response = Client().get("/")
+            if faults:
+                raise faults[0]
+            if response.status_code != 200:
+                status = f"the middleware answered GET / with status {response.status_code}"
+                raise LookupError(f"{status}, and called no view: let that request pass")
     for model, answered in zip(models, answers, strict=True):
         if unknown := answered - set(aliases):
             where = f"{model._meta.label} goes to {unknown}"
@@ -97,22 +109,6 @@ def ask(question: Callable, models: list[type], aliases: list[str]) -> list[dict
         {"aliases": [alias for alias in aliases if alias in answered], "raises": error}
         for answered, error in zip(answers, raised, strict=True)
     ]
-
-
-def in_request(act: Callable) -> None:
-    """Act where a view would, within the project's middleware: routers may go by what it knows."""
-    from django.core.handlers.base import BaseHandler
-    from django.http import HttpResponse
-    from django.test import RequestFactory
-
-    class Handler(BaseHandler):
-        def _get_response(self, request):
-            act()
-            return HttpResponse()
-
-    handler = Handler()
-    handler.load_middleware()
-    handler._middleware_chain(RequestFactory().get("/", HTTP_HOST="localhost"))
 
 
 if __name__ == "__main__":

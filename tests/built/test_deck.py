@@ -11,7 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 
 from slides.to_pdf import count_pages, print_deck
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 # Goes through the slides, with all their steps, and tells of each what does not fit.
 OVERFLOWS = """() => Reveal.getSlides().flatMap((slide) => {

@@ -1,5 +1,6 @@
 """Each link within the built site and the deck leads somewhere, to the anchor too."""
 
+import re
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
@@ -7,8 +8,7 @@ from urllib.parse import unquote, urldefrag, urlsplit
 
 import pytest
 
-SITE = Path(__file__).parents[1] / "_build" / "site"
-PREFIX = "/en/latest/"
+SITE = Path(__file__).parents[2] / "_build" / "site"
 PAGES = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html"))
 
 
@@ -31,6 +31,12 @@ def read(path: Path) -> Reader:
     return Reader(path)
 
 
+@cache
+def start() -> str:
+    """Where the site was built to be, at its host: ``/`` or ``/en/latest/``."""
+    return re.search('href="(/.*?)_static/', (SITE / "404.html").read_text())[1]
+
+
 def test_there_is_a_site():
     assert "index.html" in PAGES and "slides/index.html" in PAGES, "make site builds it"
 
@@ -44,8 +50,9 @@ def test_links(page):
             continue
         path = unquote(urlsplit(address).path)
         # The 404 page is served in place of any other: its links begin where the site does.
-        folder = SITE if path.startswith(PREFIX) else (SITE / page).parent
-        target = folder / path.removeprefix(PREFIX) if path else SITE / page
+        prefix = start() if page == "404.html" else ""
+        folder = SITE if prefix else (SITE / page).parent
+        target = folder / path.removeprefix(prefix) if path else SITE / page
         leads_there = target.is_file() and (
             target.suffix != ".html" or unquote(anchor) in read(target).anchors
         )
