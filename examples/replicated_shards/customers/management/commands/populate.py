@@ -13,10 +13,11 @@ from customers.models import Customer, Order
 from directory.models import EmailAddress
 from products.models import Product
 from sharding import gather
-from sharding.buckets import BUCKETS, alias_of, bucket_of
-from sharding.errors import shard_errors_in_one_line
-from sharding.keys import new_key, new_keys
-from sharding.models import writing
+from sharding.buckets import alias_of
+from sharding.errors import errors_in_one_line
+from sharding.keys import BUCKETS, bucket_of, new_key, new_keys
+from sharding.schema import check_all_migrated
+from sharding.writing import writing
 
 BATCH = 20 * BUCKETS  # customers that are in memory at once
 # Customer n is in bucket n * STEP % BUCKETS: each bucket in its turn, and each far from the one
@@ -139,7 +140,8 @@ class Command(BaseCommand):
         products, customers, seed = (
             self.whole_number(name, options[name]) for name in ("products", "customers", "seed")
         )
-        with shard_errors_in_one_line(Product, EmailAddress):
+        check_all_migrated()
+        with errors_in_one_line():
             if customers and not products and not Product.objects.exists():
                 raise CommandError("Orders need a product: ask for --products 1 or more.")
             there = Product.objects.count()
@@ -180,7 +182,7 @@ class Command(BaseCommand):
         claims = {}
         for part in range(0, len(emails), 900):
             claims |= EmailAddress.objects.filter(email__in=emails[part : part + 900]).values_list(
-                "email", "customer_id"
+                "email", "owner_id"
             )
         return claims, gather.in_bulk(Customer.objects.all(), claims.values())
 

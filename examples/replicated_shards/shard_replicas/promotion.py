@@ -12,11 +12,13 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import F
 
 from replicas import health
-from sharding.buckets import BUCKET_SHIFT, change_map, in_buckets, read_map
+from shard_replicas.readable import NotReplicated, positions_of
+from sharding.buckets import in_buckets, read_map
+from sharding.errors import errors_in_one_line
 from sharding.fences.models import HeldBucket
+from sharding.keys import BUCKET_SHIFT
 from sharding.models import sharded_models
-from sharding.reshard import NotReplicated, turn, written
-from sharding.schema import errors_name
+from sharding.reshard import change_map, turn
 
 
 def buckets_with_rows(alias):
@@ -31,7 +33,7 @@ def buckets_with_rows(alias):
 
 def has_rows(bucket, alias):
     """Return whether a database has any row of a bucket."""
-    with errors_name(alias):
+    with errors_in_one_line(alias):
         return any(
             model.objects.using(alias).filter(in_buckets([bucket])).exists()
             for model in sharded_models()
@@ -47,10 +49,11 @@ def promoting(shard, replica, force=False):
     them, and no other shard has, unless ``force`` is true: another replica may have.
     """
     with turn() as run:
-        with errors_name(DEFAULT_DB_ALIAS):
+        with errors_in_one_line(DEFAULT_DB_ALIAS):
             found = read_map()
-        here, position = set(found.buckets(shard)), found.positions.get(shard)
-        with errors_name(replica):
+            position = positions_of([shard]).get(shard)
+        here = set(found.buckets(shard))
+        with errors_in_one_line(replica):
             held = set(HeldBucket.objects.using(replica).values_list("number", flat=True))
             behind = position is not None and not health.reached(replica, position)
             returned = (held | buckets_with_rows(replica)) - here if behind else set()
@@ -58,27 +61,28 @@ def promoting(shard, replica, force=False):
         # are still, or none: they are deleted a bucket at a time. (A replica that isn't behind has
         # whatever it doesn't hold: that is about to go, or has come whole.)
         lacking = here - held if behind else set()
-        back = {n for n in lacking & found.copies.keys() if has_rows(n, found.copies[n])}
+        back = {n for n in lacking & found.moving.keys() if has_rows(n, found.moving[n])}
         if lacking - back and not force:
             raise CommandError(
                 f"{replica} lacks buckets that have come to {shard} and are nowhere else: "
                 f"{', '.join(map(str, sorted(lacking - back)))}. Promote another replica, or "
                 "lose them with --force."
             )
-        if forgotten := returned - found.copies.keys():
+        if forgotten := returned - found.moving.keys():
             run.mark(forgotten, shard)
         for number in back:
             with run.step(DEFAULT_DB_ALIAS):
-                change_map([number], placement=False, alias=found.copies[number], copy=shard)
+                change_map(
+                    [number], placement=False, alias=found.moving[number], uncounted_on=shard
+                )
         yield
         connections[shard].close()  # should it have been open, it is to the lost one
         with run.step(shard):
             HeldBucket.objects.using(shard).filter(number__in=held - here).delete()
         run.open(here)
         if behind:
-            # It is a place in the new log now. No replica follows the old one any more.
-            positions = written([shard])
+            # Its position is a place in the new log now. No replica follows the old one any more.
             with run.step(DEFAULT_DB_ALIAS):
-                change_map([], placement=False, positions=positions)
+                change_map([], placement=False, shards=[shard])
         with suppress(NotReplicated):  # then it is left to the next reshard, and does no harm
             run.settle()

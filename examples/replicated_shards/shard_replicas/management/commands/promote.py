@@ -4,11 +4,11 @@ from django.db import connections
 from replication import files
 from replication.files import ReplicationError
 from replication.management.commands import promote
-from sharding.promotion import promoting
+from shard_replicas.promotion import promoting
 
 
 class Command(promote.Command):
-    """The app ``replication``'s own, with what the shard map has to hear of it."""
+    """The app ``replication``'s own, with what the shard map has to be told of it."""
 
     def handle(self, *, alias, force, **options):
         files.replicas(alias)  # raises ReplicationError where it is none
