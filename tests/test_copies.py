@@ -14,8 +14,17 @@ FRAME = [
     "pytest.ini",
     "shop/errors.py",
     "shop/middleware.py",
+    "shop/samples.py",
     "shop/static",
     "shop/templates",
+]
+# Two examples whose products are the same, and what of them is.
+ALIKE = ["functional", "replication"]
+ALIKE_IN = [
+    "products/management",
+    "products/migrations",
+    "products/models.py",
+    "products/templates",
 ]
 SHOP = {"shop", "products", "customers", "reviews"}  # the shop and its apps
 # Its commands take the errors of a database from the app `sharding`.
@@ -59,6 +68,13 @@ def test_the_frame_is_the_same_in_each_example(name):
     assert not different(
         [files(path) if path.is_dir() else {name: path.read_bytes()} for path in paths]
     )
+
+
+@pytest.mark.parametrize("name", ALIKE_IN)
+def test_two_shops_are_filled_and_shown_alike(name):
+    paths = [EXAMPLES[0].parent / example / name for example in ALIKE]
+    trees = [files(path) if path.is_dir() else {name: path.read_bytes()} for path in paths]
+    assert trees[0] == trees[1] != {}
 
 
 @pytest.mark.parametrize("app", COPIED)
