@@ -91,7 +91,7 @@ class Command(BaseCommand):
 
     def copy(self, source, copy):
         # One read transaction around all steps. Else the first write by another connection would
-        # have SQLite start the copy again, and a live shop would never let it finish.
+        # have SQLite start the copy again, and a live site would never let it finish.
         source.execute("BEGIN")
         source.execute("SELECT COUNT(*) FROM sqlite_master")  # what a transaction begins with
         (page_size,) = source.execute("PRAGMA page_size").fetchone()
