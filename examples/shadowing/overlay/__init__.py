@@ -29,7 +29,7 @@ Then a few rows over the snapshot's (overlaid), such that Django sees one table.
 
 The commands ``snapshot`` and both engines are for SQLite. On a server the snapshot is a restored
 dump, and a user that may only ``SELECT`` guards it; ``routers``, ``shadow`` and ``checks`` name no
-engine.
+engine. The commands show their progress by the package ``tqdm``.
 
 Plainer: no overlay. A transaction that is rolled back shows what ten thousand updates would do. A
 dump that is restored, a copy of the file, or a branch of the database, if its host offers them,
@@ -41,19 +41,26 @@ The settings
 Production goes on with its own settings, and takes the snapshot. Add to ``settings.py``::
 
     INSTALLED_APPS += ["overlay"]
-    LOCAL_DATABASE, SNAPSHOT_DATABASE = "default", "production"  # aliases, in local.py
+    LOCAL_DATABASE, SNAPSHOT_DATABASE = "default", "production"  # as in local.py
     SHADOWED = OVERLAID = []
     SNAPSHOT = BASE_DIR / "snapshot.sqlite3"  # the file that the command `snapshot` makes
     PERSONAL = {  # what does not get into it
         # By column, the text that takes its place; {pk} is the row's key. None is NULL.
-        "auth.User": {"username": "user{pk}", "password": "!", "email": ""},
+        "auth.User": {
+            "username": "user{pk}",
+            "password": "!",
+            "first_name": "",
+            "last_name": "",
+            "email": "",
+        },
         # No row at all.
         "admin.LogEntry": None,
         "sessions.Session": None,
     }
 
-A developer has other settings, which name no database of production. With a router of your own for
-models of another database, write that router first. Add to ``local.py``, beside the former::
+A developer has other settings, which name no database of production. A router of your own, for
+models of another database, goes before ``ShadowRouter``. Add to ``local.py``, a new file beside
+the former::
 
     from .settings import *
 
