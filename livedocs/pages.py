@@ -120,8 +120,10 @@ def check_flags(example: Example) -> None:
 
 
 def run_python(example: Example) -> str:
-    page = example.document
-    return page.session.run_python(page.index(example))
+    block, line = example.parsed, example.line
+    if isinstance(block, str):
+        block, line = str(block), line + block.line_offset + 1
+    return example.document.session.run_python(block, line)
 
 
 def run_console(example: Example) -> str:

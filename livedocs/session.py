@@ -1,5 +1,6 @@
 """A page's session: a folder with a fresh copy of its project, and the processes that run there."""
 
+import doctest
 import hashlib
 import os
 import re
@@ -48,11 +49,11 @@ class Session:
         # The path and the hash of each file that some process has read.
         self.loaded: set[tuple[Path, str]] = set()
 
-    def run_python(self, index: int) -> str:
-        """Run the page's example of that index; return how its output differs, if it does."""
+    def run_python(self, block: str | doctest.Example, line: int) -> str:
+        """Run a block that begins on that line; return how its output differs, if it does."""
         if self.interpreter is None:
             self.interpreter = Interpreter(self.page, self.folder, self.environment)
-        wrong, usable, databases = self.interpreter.run(index)
+        wrong, usable, databases = self.interpreter.run(block, line)
         self.databases |= databases
         if not usable:
             raise Broken(wrong)
