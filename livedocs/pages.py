@@ -137,11 +137,18 @@ def run_console(example: Example) -> str:
             "a console block begins with a command: what is above it is compared to nothing\n"
         )
     for (command, want), (following, _) in zip(commands, [*commands[1:], ("", "")], strict=True):
-        status, got = example.document.session.run_command(command.replace("\n> ", "\n"), status)
+        session = example.document.session
+        status, got, kept = session.run_command(command.replace("\n> ", "\n"), status)
         want, got = want.rstrip("\n") + "\n", got.rstrip("\n") + "\n"
         if status and following != "echo $?":
             advice = "a page that means to show this goes on with `$ echo $?`"
             raise Broken(f"{wrong}$ {command}\n{got}ended with exit status {status}: {advice}\n")
+        if kept:
+            raise Broken(
+                f"{wrong}$ {command}\na reader's shell would keep what this changes, and the next "
+                f"line here does not have it ({kept}): write (cd folder && command), or "
+                "NAME=value command\n"
+            )
         if not checker.check_output(want, got, FLAGS):
             difference = checker.output_difference(doctest.Example("", want), got, FLAGS)
             wrong += f"$ {command}\n{difference}"

@@ -4,6 +4,7 @@ import doctest
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,8 @@ ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 IGNORED = shutil.ignore_patterns("*.sqlite3*", "__pycache__", ".*")
 FRAME = re.compile(r'File "([^"]+)", line (\d+)')
+#: What a shell says of itself, that a command can change: a reader's would keep it.
+STATE = 'pwd; umask; alias; set; echo "$-"'
 
 
 class Broken(Exception):
@@ -59,14 +62,19 @@ class Session:
             raise Broken(wrong)
         return wrong
 
-    def run_command(self, command: str, status: int) -> tuple[int, str]:
+    def run_command(self, command: str, status: int) -> tuple[int, str, str]:
         """Run a command by ``sh``, after one that ended with that status.
 
-        Returns its own exit status, and what it printed.
+        Returns its own exit status, what it printed, and what it changed of its shell: a reader's
+        would keep that for the lines that follow.
         """
         self.note_loaded()
+        states = [self.folder.with_name("before"), self.folder.with_name("after")]
+        before, after = (f"{{ {STATE}; }} > {shlex.quote(str(state))}" for state in states)
+        states[1].unlink(missing_ok=True)
+        script = f"{before}; (exit {status})\n{command}\nLIVEDOCS_STATUS=$?; {after}"
         process = subprocess.Popen(
-            ["sh", "-c", f"(exit {status})\n{command}"],
+            ["sh", "-c", f"{script}; exit $LIVEDOCS_STATUS"],
             cwd=self.folder,
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -82,7 +90,7 @@ class Session:
             printed, _ = process.communicate()
             stopped = f"stopped: it was still running after {TIMEOUT:g} seconds"
             raise Broken(f"$ {command}\n{printed}{stopped}\n") from None
-        return process.returncode, printed
+        return process.returncode, printed, changes_of_shell(command, *states)
 
     def place(self, path: str, text: str, origin: Path, before: int) -> tuple[Path, str]:
         """Put a file of that text in its place, and stop the interpreter if that is a change.
@@ -124,6 +132,16 @@ class Session:
         if self.interpreter:
             self.interpreter.stop()
             self.interpreter = None
+
+
+def changes_of_shell(command: str, before: Path, after: Path) -> str:
+    """What a command changed of the shell that it ran in, if anything: ``A='1'``, say."""
+    if not after.exists():
+        return "its end"
+    loops = tuple(f"{name}=" for name in re.findall(r"\bfor (\w+) in\b", command))
+    changed = set(before.read_text().splitlines()) ^ set(after.read_text().splitlines())
+    ours = ("LIVEDOCS_STATUS=", *loops)  # A loop's variable is kept too, and does no harm.
+    return " ".join(sorted(line for line in changed if not line.startswith(ours)))
 
 
 def environment() -> dict[str, str]:
