@@ -109,11 +109,12 @@ def evaluate(
         try:
             exec(compile(source, page, "single", dont_inherit=True), namespace)
         except BaseException as error:
-            usable = block.exc_msg is not None
+            usable = "Traceback (most recent call last):\n" in block.want
             print(traceback_of(error), end="")
     # The dots that stand for a traceback's stack are indented as one likes.
     want = re.sub(r"^(Traceback .*:\n) +\.\.\.$", r"\1...", block.want, flags=re.MULTILINE)
     got, checker = printed.getvalue(), OutputChecker()
+    got += "" if got.endswith("\n") or not got else "\n"
     if checker.check_output(want, got, FLAGS):
         return "", True
     return checker.output_difference(block, got, FLAGS), usable

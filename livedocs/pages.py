@@ -9,17 +9,21 @@ from unittest import SkipTest
 
 from sybil import Document, Example, Region
 from sybil.evaluators.doctest import OutputChecker
-from sybil.evaluators.skip import Skipper
 from sybil.example import SybilFailure
 from sybil.parsers.abstract.doctest import DocTestStringParser
-from sybil.parsers.rest import SkipParser
-from sybil.parsers.rest.lexers import DirectiveLexer
 
 from livedocs.interpreter import FLAGS
 from livedocs.session import EXAMPLES, ROOT, Broken, Session, digest, digest_project
+from livedocs.slips import (
+    DIRECTIVES,
+    PROJECT,
+    SKIP,
+    parse_lines,
+    prose_of,
+    report_slip,
+    wrong_with_directive,
+)
 
-PROJECT = re.compile(r"\A:project:[ \t]*(\S+)[ \t]*$", re.MULTILINE)
-A_FILE = re.compile(r"[\w-]+(/[\w.-]+)+|[\w-]+\.\w+")  # A caption that is a file's path.
 COMMAND = re.compile(r"^\$ (.*(?:\n> .*)*)\n?((?:(?!\$ ).*(?:\n|\Z))*)", re.MULTILINE)
 
 
@@ -38,6 +42,7 @@ class Page(Document):
         ] = []  # The line, path and hash of each file shown.
         self.reached = 0  # How many of the examples have been run.
         self.broken: int | None = None  # The line of the block that those after it can't build on.
+        self.reason: str | None = None  # Why the next block is not run.
 
     def evaluate(self, example: Example, evaluator) -> None:
         """Run an example, after those before it that pytest was not asked for, by ``-k`` say."""
@@ -65,7 +70,9 @@ class Page(Document):
         self.reached += 1
         try:
             self.session = self.session or Session(self.file, self.project)
-            check_skip(example)
+            reason, self.reason = self.reason, None
+            if reason:
+                raise SkipTest(reason)
             check_flags(example)
             super().evaluate(example, example.region.evaluator)
         except Broken as broken:
@@ -96,13 +103,6 @@ def text_of(page: Page, region: Region) -> str:
     if isinstance(region.parsed, str):
         return str(region.parsed)  # Sybil has a class of its own for it
     return page.text[region.start : region.end]
-
-
-def check_skip(example: Example) -> None:
-    if isinstance(example.region.evaluator, Skipper):
-        action, reason = example.parsed
-        if action != "end" and not reason:
-            raise Broken('a skip gives its reason, which the reader sees: .. skip: next "why"\n')
 
 
 def check_flags(example: Example) -> None:
@@ -183,6 +183,8 @@ def include_file(example: Example) -> None:
     except (OSError, ValueError) as error:
         raise Broken(f"{error}\n") from None
     path = file.relative_to(EXAMPLES / page.project).as_posix()
+    if (caption := options.get("caption", path)) != path:
+        raise Broken(f"the caption says {caption}, and the file is {path}\n")
     page.shown.append((example.line, page.session.place(path, text, file, 0)))
 
 
@@ -202,12 +204,18 @@ def end_page(example: Example) -> str:
     )
 
 
+def skip_next(example: Example) -> None:
+    example.document.reason = example.parsed
+
+
 def parse_directives(document: Document) -> Iterable[Region]:
-    for region in DirectiveLexer(r"(revealjs-)?(code-block|literalinclude)")(document):
+    for region in DIRECTIVES(document):
         region.parsed = region.lexemes["source"]
-        if region.lexemes["directive"].endswith("literalinclude"):
+        if wrong := wrong_with_directive(region, document.text[region.start :]):
+            region.parsed, region.evaluator = wrong, report_slip
+        elif region.lexemes["directive"].endswith("literalinclude"):
             region.evaluator = include_file
-        elif A_FILE.fullmatch(region.lexemes["options"].get("caption", "")):
+        elif "caption" in region.lexemes["options"]:
             region.evaluator = place_file
         elif region.lexemes["arguments"] == "python":
             region.evaluator = run_python
@@ -218,7 +226,31 @@ def parse_directives(document: Document) -> Iterable[Region]:
 
 
 def parse_doctests(document: Document) -> Iterable[Region]:
-    return DocTestStringParser(run_python)(document.text, document.path)
+    prose, end = prose_of(document), 0
+    try:
+        regions = list(DocTestStringParser(run_python)(prose, document.path))
+    except ValueError as error:  # "line 3 of the docstring for … lacks blank after >>>: …"
+        line, wrong = re.match(r"line (\d+) of the docstring for .+? (\w+ .*)", str(error)).groups()
+        start = sum(map(len, prose.splitlines(keepends=True)[: int(line) - 1]))
+        regions = [Region(start, start, f"an example at the prompt {wrong}", report_slip)]
+    for region in regions:
+        above = prose[: region.start].splitlines()[-1:]
+        if region.start != end and any(map(str.strip, above)) and above[0].strip()[:3] != ">>>":
+            wrong = "an example at the prompt has an empty line above it: without, it is prose"
+            region = Region(region.start, region.start, wrong, report_slip)
+        end = region.end
+        yield region
+
+
+def parse_skips(document: Document) -> Iterable[Region]:
+    for match in SKIP.finditer(prose_of(document)):
+        after = [start for start, _ in document.regions if start > match.start()]
+        between = document.text[match.end() : after[0]] if after else "none"
+        region = Region(match.start(), match.end(), match[2], skip_next)
+        if between.strip() or not document.text.startswith(f"{match[1]}.. ", after[0]):
+            region.evaluator = report_slip
+            region.parsed = "a skip stands right above the block that it skips, indented alike"
+        yield region
 
 
 def parse_end(document: Document) -> Iterable[Region]:
@@ -227,4 +259,4 @@ def parse_end(document: Document) -> Iterable[Region]:
 
 
 #: What Sybil looks for in a page.
-PARSERS = [parse_directives, parse_doctests, SkipParser(), parse_end]
+PARSERS = [parse_directives, parse_doctests, parse_skips, parse_lines, parse_end]

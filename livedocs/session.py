@@ -19,7 +19,7 @@ EXAMPLES = ROOT / "examples"
 IGNORED = shutil.ignore_patterns("*.sqlite3*", "__pycache__", ".*")
 FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 #: What a shell says of itself, that a command can change: a reader's would keep it.
-STATE = 'pwd; umask; alias; set; echo "$-"'
+STATE = 'echo "folder $PWD"; echo "umask $(umask)"; echo "options $-"; alias; set'
 
 
 class Broken(Exception):
@@ -138,10 +138,14 @@ def changes_of_shell(command: str, before: Path, after: Path) -> str:
     """What a command changed of the shell that it ran in, if anything: ``A='1'``, say."""
     if not after.exists():
         return "its end"
-    loops = tuple(f"{name}=" for name in re.findall(r"\bfor (\w+) in\b", command))
-    changed = set(before.read_text().splitlines()) ^ set(after.read_text().splitlines())
-    ours = ("LIVEDOCS_STATUS=", *loops)  # A loop's variable is kept too, and does no harm.
-    return " ".join(sorted(line for line in changed if not line.startswith(ours)))
+    loops = [f"{name}=" for name in re.findall(r"\bfor (\w+) in\b", command)]
+    # A loop's variable is kept too, and does no harm.
+    ours = ("LIVEDOCS_STATUS=", "OLDPWD=", "PWD=", *loops)
+    had, has = (
+        {line for line in state.read_text().splitlines() if not line.startswith(ours)}
+        for state in (before, after)
+    )
+    return ", ".join(sorted(has - had or had - has)).replace(str(before.parent), "")
 
 
 def environment() -> dict[str, str]:
