@@ -145,7 +145,7 @@ def changes_of_shell(command: str, before: Path, after: Path) -> str:
         {line for line in state.read_text().splitlines() if not line.startswith(ours)}
         for state in (before, after)
     )
-    return ", ".join(sorted(has - had or had - has)).replace(str(before.parent), "")
+    return ", ".join(sorted(has - had or had - has)).replace(f"{before.parent}/", "")
 
 
 def environment() -> dict[str, str]:

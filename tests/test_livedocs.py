@@ -352,7 +352,7 @@ SLIPS = {
     "a change of folder": (
         ".. code-block:: console\n\n   $ cd shop\n",
         3,
-        "(folder /tea/shop): write (cd folder && command)",
+        "(folder tea/shop): write (cd folder && command)",
     ),
     "a change of the environment": (
         ".. code-block:: console\n\n   $ export TEA=green COFFEE=\n",
@@ -384,7 +384,7 @@ def test_each_fault_is_caught(house, subtests):
     for number, text in enumerate(pages):
         top = "" if "project:" in text.lower() else ":project: tea\n\n"
         house.page(top + text, f"docs/{number}/page.rst")
-    house.run("docs", "-n", "2", "--junitxml=report.xml")
+    house.run("docs", "-n", "2", "--dist", "loadfile", "--junitxml=report.xml")
     counts, said = defaultdict(Counter), defaultdict(str)
     for case in ElementTree.parse(house.folder / "report.xml").iter("testcase"):
         number = int(case.get("classname").split(".")[1])
