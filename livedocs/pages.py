@@ -244,10 +244,10 @@ def parse_doctests(document: Document) -> Iterable[Region]:
 
 def parse_skips(document: Document) -> Iterable[Region]:
     for match in SKIP.finditer(prose_of(document)):
-        after = [start for start, _ in document.regions if start > match.start()]
-        between = document.text[match.end() : after[0]] if after else "none"
         region = Region(match.start(), match.end(), match[2], skip_next)
-        if between.strip() or not document.text.startswith(f"{match[1]}.. ", after[0]):
+        below = document.text[match.end() :].lstrip("\n")
+        starts = [start for start, _ in document.regions]
+        if len(document.text) - len(below) not in starts or not re.match(rf"{match[1]}\S", below):
             region.evaluator = report_slip
             region.parsed = "a skip stands right above the block that it skips, indented alike"
         yield region

@@ -222,6 +222,20 @@ FAULTS = {
         {"failure": 1, "skipped": 1},
         ["# doctest: IGNORE_EXCEPTION_DETAIL is not for a page"],
     ),
+    "output before an exception, not shown": (
+        ">>> print('tea'); int('x')\nTraceback (most recent call last):\n    ...\n"
+        "ValueError: invalid literal for int() with base 10: 'x'\n\n"
+        ">>> print('tea'); int('x')\ntea\nTraceback (most recent call last):\n    ...\n"
+        "ValueError: invalid literal for int() with base 10: 'x'\n",
+        {"passed": 2, "failure": 1},
+        ["Got:\n    tea\n    Traceback", "page.rst:3: SybilFailure"],
+    ),
+    "a stack that was another": (
+        ">>> int('x')\nTraceback (most recent call last):\n  File \"tea.py\", line 1, in brew\n"
+        "ValueError: invalid literal for int() with base 10: 'x'\n",
+        {"passed": 1, "failure": 1},
+        ['page.rst", line 3, in <module>'],
+    ),
     "a number for a truth": (
         ">>> 1 == 1\n1\n",
         {"passed": 1, "failure": 1},
