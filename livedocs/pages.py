@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest import SkipTest
 
+from sphinx.directives.code import LiteralIncludeReader
 from sybil import Document, Example, Region
 from sybil.evaluators.doctest import OutputChecker
 from sybil.example import SybilFailure
@@ -37,9 +38,8 @@ class Page(Document):
         self.project = project_of(self.file, text)
         self.fingerprint = fingerprint(self.file)
         self.session: Session | None = None
-        self.shown: list[
-            tuple[int, tuple[Path, str]]
-        ] = []  # The line, path and hash of each file shown.
+        # The line, path and hash of each file shown.
+        self.shown: list[tuple[int, tuple[Path, str]]] = []
         self.reached = 0  # How many of the examples have been run.
         self.broken: int | None = None  # The line of the block that those after it can't build on.
         self.reason: str | None = None  # Why the next block is not run.
@@ -47,7 +47,7 @@ class Page(Document):
     def evaluate(self, example: Example, evaluator) -> None:
         """Run an example, after those before it that pytest was not asked for, by ``-k`` say."""
         __tracebackhide__ = True
-        examples, index = list(self), self.index(example)
+        examples, index = list(self), [region for _, region in self.regions].index(example.region)
         while self.reached < index and self.broken is None:
             earlier = examples[self.reached]
             try:
@@ -62,9 +62,6 @@ class Page(Document):
             raise SkipTest(f"{self.name}, line {self.broken} failed, and this block builds on it")
         self.run(example)
 
-    def index(self, example: Example) -> int:
-        return [region for _, region in self.regions].index(example.region)
-
     def run(self, example: Example) -> None:
         __tracebackhide__ = True
         self.reached += 1
@@ -73,7 +70,6 @@ class Page(Document):
             reason, self.reason = self.reason, None
             if reason:
                 raise SkipTest(reason)
-            check_flags(example)
             super().evaluate(example, example.region.evaluator)
         except Broken as broken:
             self.broken, wrong = example.line, str(broken)
@@ -105,20 +101,6 @@ def text_of(page: Page, region: Region) -> str:
     return page.text[region.start : region.end]
 
 
-def check_flags(example: Example) -> None:
-    """Refuse ``# doctest: +SKIP`` and its like, which let output differ from what is shown."""
-    if isinstance(example.parsed, doctest.Example) and example.parsed.options:
-        names = ", ".join(
-            name
-            for name, flag in doctest.OPTIONFLAGS_BY_NAME.items()
-            if flag in example.parsed.options
-        )
-        raise Broken(
-            f"# doctest: {names} is not for a page. A block that is not to run says why: "
-            '.. skip: next "why". In output, ... stands for anything.\n'
-        )
-
-
 def run_python(example: Example) -> str:
     block, line = example.parsed, example.line
     if isinstance(block, str):
@@ -129,13 +111,9 @@ def run_python(example: Example) -> str:
 def run_console(example: Example) -> str:
     """Run each ``$`` line. Its exit status is to be 0, unless ``$ echo $?`` comes next."""
     wrong, status, checker = "", 0, OutputChecker()
-    commands = COMMAND.findall(example.region.lexemes["source"])
-    if not commands:
-        raise Broken("a console block has no command: a line that begins with `$ `\n")
-    if not example.region.lexemes["source"].startswith("$ "):
-        raise Broken(
-            "a console block begins with a command: what is above it is compared to nothing\n"
-        )
+    commands = COMMAND.findall(example.parsed)
+    if not example.parsed.startswith("$ "):
+        raise Broken("a console block begins with a command, a line that begins with `$ `\n")
     for (command, want), (following, _) in zip(commands, [*commands[1:], ("", "")], strict=True):
         session = example.document.session
         status, got, kept = session.run_command(command.replace("\n> ", "\n"), status)
@@ -165,9 +143,6 @@ def place_file(example: Example) -> None:
 
 def include_file(example: Example) -> None:
     """Put back a file of the project that the page includes: all of it, whatever part is shown."""
-    # Here, since a page's interpreter imports this module, and has no use for Sphinx.
-    from sphinx.directives.code import LiteralIncludeReader
-
     page, lexemes = example.document, example.region.lexemes
     file = (page.file.parent / lexemes["arguments"]).resolve()
     if not page.project or not file.is_relative_to(EXAMPLES / page.project):
@@ -193,14 +168,11 @@ def end_page(example: Example) -> str:
     page, session = example.document, example.document.session
     session.note_loaded()
     session.close()
-    unread = [
-        (line, file[0].relative_to(session.folder))
-        for line, file in page.shown
-        if file not in session.loaded
-    ]
     return "".join(
-        f"line {line} shows {path}, which no process of the page has read since\n"
-        for line, path in unread
+        f"line {line} shows {path.relative_to(session.folder)}, "
+        "which no process of the page has read since\n"
+        for line, (path, hashed) in page.shown
+        if (path, hashed) not in session.loaded
     )
 
 
@@ -234,11 +206,17 @@ def parse_doctests(document: Document) -> Iterable[Region]:
         start = sum(map(len, prose.splitlines(keepends=True)[: int(line) - 1]))
         regions = [Region(start, start, f"an example at the prompt {wrong}", report_slip)]
     for region in regions:
-        above = prose[: region.start].splitlines()[-1:]
-        if region.start != end and any(map(str.strip, above)) and above[0].strip()[:3] != ">>>":
+        above = "".join(prose[: region.start].splitlines()[-1:]).strip()
+        wrong, follows, end = None, region.start == end, region.end
+        if above and not follows and not above.startswith(">>>"):
             wrong = "an example at the prompt has an empty line above it: without, it is prose"
+        elif getattr(region.parsed, "options", None):
+            wrong = (
+                f"{region.parsed.source}doctest's flags are not for a page. A block that is not to "
+                'run says why: .. skip: next "why". In output, ... stands for anything.'
+            )
+        if wrong:
             region = Region(region.start, region.start, wrong, report_slip)
-        end = region.end
         yield region
 
 

@@ -213,14 +213,14 @@ FAULTS = {
     ),
     "a block that is not run, and does not say so": (
         ">>> 1 / 0  # doctest: +SKIP\n2\n\n>>> 1\n1\n",
-        {"failure": 1, "skipped": 2},
-        ["# doctest: SKIP is not for a page", '.. skip: next "why"', "page.rst:3: SybilFailure"],
+        {"failure": 1, "passed": 2},
+        ["# doctest: +SKIP\ndoctest's flags are not", '.. skip: next "why"', "page.rst:3: Sybil"],
     ),
     "an exception of which the text is not compared": (
         ">>> int('x')  # doctest: +IGNORE_EXCEPTION_DETAIL\nTraceback (most recent call last):\n"
         "ValueError: tea\n",
-        {"failure": 1, "skipped": 1},
-        ["# doctest: IGNORE_EXCEPTION_DETAIL is not for a page"],
+        {"failure": 1, "passed": 1},
+        ["# doctest: +IGNORE_EXCEPTION_DETAIL\ndoctest's flags are not"],
     ),
     "output before an exception, not shown": (
         ">>> print('tea'); int('x')\nTraceback (most recent call last):\n    ...\n"
@@ -269,7 +269,7 @@ FAULTS = {
     "a console block without a prompt": (
         ".. code-block:: console\n\n   python manage.py migrate\n",
         {"failure": 1, "skipped": 1},
-        ["has no command: a line that begins with `$ `"],
+        ["begins with a command, a line that begins with `$ `"],
     ),
     "a child that dies": (
         ">>> 1\n1\n>>> import os; os._exit(9)\n>>> 2\n2\n",
