@@ -14,7 +14,9 @@ SKIP = re.compile(r'^( *)\.\. skip: next "([^"\n]+)"$', re.MULTILINE)
 A_FILE = re.compile(r"[\w-]+(/[\w.-]+)+|[\w-]+\.\w+")  # A caption that is a file's path.
 BLOCKS = ["code-block", "literalinclude"]
 DIRECTIVES = DirectiveLexer(rf"(revealjs-)?({'|'.join(BLOCKS)})")
-NO_BLOCK = "this is no block, and is not run: `.. code-block:: python`, with these dots and colons"
+NO_BLOCK = (
+    "this is no block, and is not run: write `.. code-block:: python`, dots, spaces and colons"
+)
 NO_LANGUAGE = "a block without a language is not run: it is python, pycon, console, or text"
 
 #: Lines of a page's prose, and what is wrong with them.
