@@ -50,7 +50,7 @@ def number_as_in_the_file(app: Sphinx, path: Path, docname: str, content: list[s
 def mark_and_audit(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     for place in list(doctree.findall(verified_pages)):
         place.replace_self(list_pages(app, docname))
-    blocks = sorted(doctree.findall(is_block), key=lambda node: (page_of(node), node.line))
+    blocks = sorted(doctree.findall(is_block), key=lambda node: (page_of(node), line_of(node)))
     for page, of_page in groupby(blocks, page_of):
         entry = app.config.livedocs_record.get(page)
         of_page = list(of_page)
@@ -66,7 +66,7 @@ def mark_and_audit(app: Sphinx, doctree: nodes.document, docname: str) -> None:
         for node, after in zip(of_page, [*of_page[1:], None], strict=True):
             if node not in to_prove:
                 continue
-            examples = examples_within(entry, node.line, after.line if after else None)
+            examples = examples_within(entry, line_of(node), after and line_of(after))
             reasons = {example.get("reason") for example in examples}
             if why := why_unproven(node, entry, examples):
                 warn(f"no passing example covers this block: {why}", node)
@@ -112,6 +112,10 @@ def page_of(node: nodes.Node) -> str:
     while not node.source:  # docutils gives none to a doctest block in a list.
         node = node.parent
     return Path(node.source).resolve().relative_to(ROOT).as_posix()
+
+
+def line_of(node: nodes.Node) -> int:
+    return node.line or 0  # docutils gives none to ``.. include::`` with ``:code:``.
 
 
 def examples_within(entry: dict, first: int, end: int | None) -> list[dict]:
@@ -169,7 +173,7 @@ def add_mark(node: nodes.Element, text: str, kind: str) -> None:
 
 
 def warn(message: str, node: nodes.Element) -> None:
-    logger.warning(message, location=f"{page_of(node)}:{node.line}", type="livedocs")
+    logger.warning(message, location=f"{page_of(node)}:{line_of(node)}", type="livedocs")
 
 
 def list_pages(app: Sphinx, docname: str) -> list[nodes.Node]:

@@ -12,6 +12,7 @@ from sybil.parsers.rest.lexers import DirectiveLexer
 PROJECT = re.compile(r"\A:project:[ \t]*(\S+)[ \t]*$", re.MULTILINE)
 SKIP = re.compile(r'^( *)\.\. skip: next "([^"\n]+)"$', re.MULTILINE)
 A_FILE = re.compile(r"[\w-]+(/[\w.-]+)+|[\w-]+\.\w+")  # A caption that is a file's path.
+COMMENT = re.compile(r" *\.\.( (?![\w-]+::|[_|[]).*)?")
 BLOCKS = ["code-block", "literalinclude"]
 DIRECTIVES = DirectiveLexer(rf"(revealjs-)?({'|'.join(BLOCKS)})")
 NO_BLOCK = (
@@ -32,6 +33,7 @@ LINES = {
         "a block begins on a line of its own: in a list, put an empty line above it"
     ),
     r">>(?!> ).*": "this is no prompt, and is not run: a prompt is `>>> `, with its space",
+    r"\$ .*": "a command is not run but in a block: `.. code-block:: console`",
     r"(?i):? *project *:.*": (
         "the page's first line names its project, with nothing above it: `:project: functional`"
     ),
@@ -54,7 +56,17 @@ def prose_of(document: Document) -> str:
     return text
 
 
+def is_in_comment(text: str, start: int) -> bool:
+    """Whether what begins there is indented below a comment, which is not shown."""
+    indent = len(re.match(" *", text[start:])[0])
+    parents = re.findall(rf"^ {{0,{indent - 1}}}(?! ).+$", text[:start], re.MULTILINE)
+    return bool(indent and parents and COMMENT.fullmatch(parents[-1]))
+
+
 def parse_lines(document: Document) -> Iterable[Region]:
+    for start, region in document.regions:
+        if is_in_comment(document.text, start):
+            region.evaluator, region.parsed = report_slip, "it stands in a comment, and is not seen"
     for match in re.finditer(r"^ *(\S.*?)\s*$", prose_of(document), re.MULTILINE):
         line, start = match[1], match.start(1)
         name = re.match(r"\.+ *(?:revealjs-)?([\w-]+)", line)
@@ -76,7 +88,7 @@ def wrong_with_directive(block: Region, text: str) -> str | None:
     if caption is not None and not A_FILE.fullmatch(caption):
         return f"a caption is a file's path, as the project has it, and this is none: {caption}"
     if block.lexemes["directive"].endswith("literalinclude"):
-        return None
+        return None if language else "it names no file: `.. literalinclude:: path`"
     if not source.strip():
         return "the block is empty: its lines are indented, by three spaces"
     if caption:

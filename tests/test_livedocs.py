@@ -1,6 +1,9 @@
 """Pages broken on purpose, each in a house of its own: livedocs catches each, and says where."""
 
 import ast
+import re
+import subprocess
+import sys
 from collections import Counter, defaultdict
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -10,6 +13,8 @@ import pytest
 
 import livedocs
 
+ROOT = Path(__file__).parents[1]
+PYTEST = f"{sys.executable} -m pytest --collect-only -q -p no:cacheprovider"
 GOOD = """
 :project: tea
 
@@ -127,6 +132,17 @@ def test_a_page_runs_alike_on_every_machine(house, odd):
     bare = {"PATH": "/usr/bin:/bin", "HOME": str(house.folder)}
     counts, printed = house.run(environment=bare | odd)
     assert counts == {"passed": 6}, printed
+
+
+def test_what_contributing_says_to_run_finds_its_tests():
+    text = (ROOT / "docs/contributing.rst").read_text()
+    commands = re.findall(r"^   \$ (.* -m pytest.*)$", text, re.MULTILINE)
+    assert len(commands) == 6
+    for command in commands:
+        command = command.replace(" -k line:120", "")  # Which lines have blocks, pages may change.
+        command = re.sub(r"(\.\./)*\.venv/3\.11/bin/python -m pytest", PYTEST, command)
+        process = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
+        assert process.returncode == 0, f"$ {command}\n{process.stdout}{process.stderr}"
 
 
 def test_no_module_imports_in_a_circle():
@@ -322,6 +338,18 @@ SLIPS = {
         5,
         "a prompt is `>>> `",
     ),
+    "a command in prose": ("$ false\n", 3, "`.. code-block:: console`"),
+    "a block in a comment": (
+        "..\n   .. code-block:: python\n\n      a = 1\n",
+        4,
+        "it stands in a comment, and is not seen",
+    ),
+    "a prompt in a comment": (
+        ".. Not shown.\n\n   >>> a = 1\n",
+        5,
+        "it stands in a comment, and is not seen",
+    ),
+    "an include without its file": (".. literalinclude::\n", 3, "it names no file"),
     "a prompt of four": (">>>> 1 / 0\n", 3, "lacks blank after >>>"),
     "a prompt without a space": ("Text.\n\n>>>1 / 0\n", 5, "lacks blank after >>>"),
     "output that is not indented": (

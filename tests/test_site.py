@@ -126,6 +126,15 @@ def test_what_no_run_proved_fails_the_build(house, subtests):
             assert html.count('class="livedocs') == html.count("Run on ") == marks
 
 
+def test_a_file_that_is_included_as_code_is_not_proven(index):
+    status, warnings, html = index(
+        ">>> 1\n1\n\n.. include:: ../examples/tea/shop/settings.py\n   :code: python\n"
+    )
+    assert status == 1
+    assert warnings.count("docs/index.rst:0: WARNING: no passing example covers this block") == 1
+    assert html.count("Run on ") == 1
+
+
 @pytest.mark.parametrize(
     "changed", ["docs/index.rst", "examples/tea/shop/routers.py", "examples/tea/shop/new.py"]
 )
