@@ -7,6 +7,8 @@ READY := $(VENV)/ready
 BENCH := .venv/bench-$(VERSION)
 BUILD := $(BIN)/python -m sphinx -c . -q
 SITE := _build/site
+# More than the cores, of which there are at least two: half of a page's time is waiting.
+RUN := $(BIN)/python -m pytest -q -n 4
 
 .PHONY: help site test stress bench pdf html slides serve format lock clean usable
 
@@ -14,18 +16,19 @@ help: ## list these targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## / ## /' | awk -F ' ## ' '{ printf "make %-8s %s\n", $$1, $$2 }'
 
 site: $(READY) ## run every page, then build the site and the deck: a block that did not run fails it
-	rm -f $(SITE)/slides/*.pdf
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile README.rst docs slides
-	$(BUILD) -n -W --keep-going -b html -d _build/doctrees/site docs $(SITE)
-	$(BUILD) -n -W --keep-going -b revealjs -d _build/doctrees/slides slides $(SITE)/slides
+	$(RUN) README.rst docs slides
+	$(build_site)
 	@echo "Open $(SITE)/index.html for the site, $(SITE)/slides/index.html for the deck."
 
-test: site ## everything that proves the project, the site among it
+# The site is built when its pages have run, and looked at when it is built.
+test: $(READY) ## everything that proves the project, the site among it
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/sphinx-lint --ignore=.venv --ignore=_build --enable=all --disable=line-too-long,default-role .
 	$(BIN)/codespell
-	$(BIN)/python -m pytest -q -n 2 -rs examples tests
+	$(RUN) -rs README.rst docs slides tests --ignore tests/built
+	$(build_site)
+	$(RUN) -rs tests/built
 
 stress: $(READY) ## the long forms of the examples' tests: many kills, many operations
 	cd examples/replication && STRESS=1 "$(CURDIR)/$(BIN)/python" -m pytest -q -k "stress or kill"
@@ -78,6 +81,12 @@ usable:
 	$(if $(VERSION),,$(error $(PYTHON) does not run: install Python 3.11 or later, or name one: make PYTHON=python3.13))
 	$(if $(call runs,import sys; assert sys.version_info >= (3, 11)),,$(error Python $(VERSION) is too old: install 3.11 or later, and name it: make PYTHON=python3.13))
 	$(if $(call runs,import venv; import ensurepip),,$(error $(PYTHON) has no venv module: install it (on Debian and Ubuntu: apt install python3-venv)))
+
+define build_site
+	rm -f $(SITE)/slides/*.pdf
+	$(BUILD) -n -W --keep-going -b html -d _build/doctrees/site docs $(SITE)
+	$(BUILD) -n -W --keep-going -b revealjs -d _build/doctrees/slides slides $(SITE)/slides
+endef
 
 runs = $(shell $(PYTHON) -c '$(1)' 2>/dev/null && echo yes)
 

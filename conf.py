@@ -1,13 +1,16 @@
 """Sphinx, for the site (``docs/``, html) and for the deck (``slides/``, revealjs)."""
 
+import os
 import sys
 import tomllib
 from pathlib import Path
 from urllib.parse import urlsplit
 
-ROOT = Path(__file__).parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parent))
 
+from theme import addresses
+
+ROOT = Path(__file__).parent
 metadata = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 project = "Multi-database Patterns in Django"
@@ -17,7 +20,7 @@ project_copyright = f"2026, {author}"
 
 extensions = [
     "livedocs.site",
-    "livedocs.topology",
+    "pictures",
     "sphinx_copybutton",
     "sphinx_revealjs",
     "theme",
@@ -25,18 +28,18 @@ extensions = [
     "benchmarks.figures",
 ]
 nitpicky = True
-# In slides/: parts of the deck, which includes them.
-exclude_patterns = ["combining.rst", "replication.rst", "shadowing.rst", "sharding.rst"]
+exclude_patterns = ["parts"]  # Of the deck, which includes them: docs/ has no such folder.
 
 html_theme = "theme"
 html_title = project
-html_baseurl = "https://multi-database-patterns.readthedocs.io/en/latest/"
-html_context = {"repository": metadata["urls"]["Repository"]}
+# Whoever publishes says these: docs/contributing.rst tells how.
+html_baseurl = addresses.site(os.environ)
+html_context = {"edits": addresses.edits(os.environ, ROOT)}
 html_js_files = ["site.js"]
 html_copy_source = False
 html_use_index = False  # The glossary is the index.
 html_show_search_summary = False  # Each result would fetch its whole page; theme/ says what it is.
-notfound_urls_prefix = urlsplit(html_baseurl).path
+notfound_urls_prefix = urlsplit(html_baseurl).path or "/"
 
 # Commands and statements are copied, their prompts and output are not.
 copybutton_prompt_text = r">>> |\.\.\.(?: |$)|\$ |> "

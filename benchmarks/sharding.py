@@ -54,7 +54,7 @@ def set_up():
                 "NAME": Path(f"{alias}.sqlite3").resolve()
             }
     django.setup()
-    from sharding.buckets import BUCKETS, bucket_of
+    from sharding.keys import BUCKETS, bucket_of
 
     tables = ["customers_customer", "customers_order"]
     rows = {table: [] for table in tables}
@@ -148,7 +148,7 @@ def asking(aliases, threads=False, latency=0.0):
     from django.conf import settings
     from django.db import connections
 
-    from sharding import gather
+    from sharding import scatter
 
     def slow(execute, *arguments):
         sleep(latency)
@@ -157,7 +157,7 @@ def asking(aliases, threads=False, latency=0.0):
     with ExitStack() as stack:
         stack.enter_context(patch.object(settings, "SHARDS", aliases))
         if threads:
-            stack.enter_context(patch.object(gather, "_sequential", lambda aliases: False))
+            stack.enter_context(patch.object(scatter, "_sequential", lambda aliases: False))
         if latency:
             for alias in {"default", *aliases}:
                 stack.enter_context(connections[alias].execute_wrapper(slow))

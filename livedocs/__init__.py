@@ -2,6 +2,5 @@
 
 `pages` knows the blocks of a page, `session` the folder that they run in, and `interpreter` its
 Python process; `record` keeps what happened, and `site` marks and audits what Sphinx renders.
-`topology` draws a project's databases, from what `routes` is told by its settings and routers.
 ``docs/contributing.rst`` says what a page may hold, and what each kind of block means.
 """

@@ -144,7 +144,10 @@ def place_file(example: Example) -> None:
 def include_file(example: Example) -> None:
     """Put back a file of the project that the page includes: all of it, whatever part is shown."""
     page, lexemes = example.document, example.region.lexemes
-    file = (page.file.parent / lexemes["arguments"]).resolve()
+    # As Sphinx has it, a path that begins with a slash is from the top of the site, or of the deck.
+    top = ROOT / page.name.partition("/")[0]
+    start = top if lexemes["arguments"].startswith("/") else page.file.parent
+    file = (start / lexemes["arguments"].lstrip("/")).resolve()
     if not page.project or not file.is_relative_to(EXAMPLES / page.project):
         project = page.project or "none"
         raise Broken(f"{file} is not in the project that the page's first line names: {project}\n")

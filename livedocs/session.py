@@ -172,13 +172,19 @@ def digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
+def files_of(project: str) -> list[Path]:
+    """A project's own files, in an order that is the same on every machine."""
+    found = []
+    for folder, folders, files in os.walk(EXAMPLES / project):
+        folders[:] = set(folders) - IGNORED(folder, folders)
+        found += [Path(folder, file) for file in set(files) - IGNORED(folder, files)]
+    return sorted(found)
+
+
 def digest_project(project: str) -> str:
     """A hash of the names and contents of a project's files."""
     whole = hashlib.sha256()
-    for folder, folders, files in os.walk(EXAMPLES / project):
-        folders[:] = sorted(set(folders) - IGNORED(folder, folders))
-        for file in sorted(set(files) - IGNORED(folder, files)):
-            path = Path(folder, file)
-            # Relative: a record holds wherever the checkout is.
-            whole.update(f"{path.relative_to(EXAMPLES)}:{digest(path)}".encode())
+    for path in files_of(project):
+        # Relative: a record holds wherever the checkout is.
+        whole.update(f"{path.relative_to(EXAMPLES)}:{digest(path)}".encode())
     return whole.hexdigest()

@@ -1,6 +1,7 @@
 """What several examples have is the same in each: a fact of code has one text, in copies."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -13,21 +14,31 @@ FRAME = [
     "pytest.ini",
     "shop/errors.py",
     "shop/middleware.py",
+    "shop/samples.py",
     "shop/static",
     "shop/templates",
 ]
-# Apps that a reader takes whole: each example that has one has all of its files.
-APPS = ["replicas", "replication"]
+# Two examples whose products are the same, and what of them is.
+ALIKE = ["functional", "replication"]
+ALIKE_IN = [
+    "products/management",
+    "products/migrations",
+    "products/models.py",
+    "products/templates",
+]
+SHOP = {"shop", "products", "customers", "reviews"}  # the shop and its apps
+# Its commands take the errors of a database from the app `sharding`.
+WITHOUT = {("sharding", "shop/errors.py")}
+# Apps that a reader takes whole. Of those in several examples, each has all of the files.
+COPIED = ["directory", "replicas", "replication", "sharding"]
+TAKEN = [*COPIED, "overlay"]
 
 # Of what `replicated_shards` has from others besides, the files that are not the same there.
 CHANGED = {
+    # A product has what is sold of it, on the shards, and what is thought of it, in reviews.
     "products/templates/products/_facts.html",
     "products/views.py",
-    "sharding/buckets.py",
-    "sharding/gather.py",
-    "sharding/migrations/0001_initial.py",
-    "sharding/models.py",
-    "sharding/reshard.py",
+    # The combination itself: function, then shard, then role.
     "shop/routers.py",
     "shop/settings.py",
 }
@@ -52,14 +63,21 @@ def different(trees):
 
 @pytest.mark.parametrize("name", FRAME)
 def test_the_frame_is_the_same_in_each_example(name):
-    paths = [example / name for example in EXAMPLES]
+    paths = [example / name for example in EXAMPLES if (example.name, name) not in WITHOUT]
     assert all(path.exists() for path in paths)
     assert not different(
         [files(path) if path.is_dir() else {name: path.read_bytes()} for path in paths]
     )
 
 
-@pytest.mark.parametrize("app", APPS)
+@pytest.mark.parametrize("name", ALIKE_IN)
+def test_two_shops_are_filled_and_shown_alike(name):
+    paths = [EXAMPLES[0].parent / example / name for example in ALIKE]
+    trees = [files(path) if path.is_dir() else {name: path.read_bytes()} for path in paths]
+    assert trees[0] == trees[1] != {}
+
+
+@pytest.mark.parametrize("app", COPIED)
 def test_an_app_is_the_same_in_each_example_that_has_it(app):
     trees = [files(example / app) for example in EXAMPLES if (example / app).is_dir()]
     assert len(trees) > 1
@@ -67,7 +85,18 @@ def test_an_app_is_the_same_in_each_example_that_has_it(app):
     assert not missing and not different(trees), (sorted(missing), different(trees))
 
 
-@pytest.mark.parametrize("app", APPS)
+@pytest.mark.parametrize("app", TAKEN)
+def test_an_app_that_is_taken_does_not_speak_of_the_shop(app):
+    found = [
+        path.relative_to(example.parent).as_posix()
+        for example in EXAMPLES
+        for path in (example / app).rglob("*.py")
+        if re.search("shop|customer", path.read_text(), re.IGNORECASE)
+    ]
+    assert not found
+
+
+@pytest.mark.parametrize("app", [*TAKEN, "shard_replicas"])
 def test_an_app_that_is_taken_does_not_import_the_shop(app):
     found = []
     for example in EXAMPLES:
@@ -78,7 +107,7 @@ def test_an_app_that_is_taken_does_not_import_the_shop(app):
                     names = [alias.name for alias in node.names]
                 elif isinstance(node, ast.ImportFrom) and not node.level:
                     names = [node.module]
-                if any(name.split(".")[0] == "shop" for name in names):
+                if any(name.split(".")[0] in SHOP for name in names):
                     found.append(f"{path.relative_to(example.parent)}:{node.lineno}")
     assert not found
 

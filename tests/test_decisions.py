@@ -27,7 +27,7 @@ def build(tmp_path):
         docs, out, warnings = tmp_path / "docs", tmp_path / builder, StringIO()
         docs.mkdir()
         (docs / "index.rst").write_text(f"Title\n=====\n{text}")
-        conf = {"extensions": ["theme.decisions"], "html_theme": "basic"}
+        conf = {"extensions": ["pictures"], "html_theme": "basic"}
         with docutils_namespace():
             Sphinx(docs, None, out, out, builder, conf, None, warnings).build()
         return warnings.getvalue(), next(out.glob("index.[ht]*")).read_text()

@@ -1,12 +1,14 @@
 """Each example by itself, as its reader has it."""
 
 import doctest
+import fcntl
 import os
 import re
 import shutil
 import socket
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 from textwrap import dedent
 
@@ -15,9 +17,8 @@ from sybil.evaluators.doctest import OutputChecker
 
 from livedocs.pages import COMMAND
 
-EXAMPLES = sorted(path.parent for path in Path(__file__).parents[1].glob("examples/*/manage.py"))
-
-
+ROOT = Path(__file__).parents[1]
+EXAMPLES = sorted(path.parent for path in ROOT.glob("examples/*/manage.py"))
 #: 6.1 needs Python 3.12.
 DJANGOS = ["5.2", "6.1"] if sys.version_info >= (3, 12) else ["5.2"]
 
@@ -27,9 +28,16 @@ BLOCK = re.compile(
     r"(?P<text>(?: .*\n|\n)+)",
     re.MULTILINE,
 )
+#: Whatever a page can run. All of a README's have to be such blocks as above.
+ANY_BLOCK = re.compile(r"^ *(\.\. (code-block|literalinclude|include)::|>>> )", re.MULTILINE)
+#: How a README begins: it makes an environment.
+INSTALL = [
+    "python -m venv .venv",
+    ". .venv/bin/activate",
+    "python -m pip install -r requirements.txt",
+]
 #: What a reader answers, stops, or may not have; and what the test runs instead.
 INSTEAD = {
-    r"python -m pip install .*": r"\g<0> 'Django~={django}.0'",
     r"python manage.py createsuperuser": r"\g<0> --noinput",
     r"python manage.py runserver": (
         r"\g<0> {port} --noreload & for second in $(seq 30); do sleep 1; python -c '"
@@ -50,19 +58,57 @@ def example(request, tmp_path):
     return shutil.copytree(request.param, tmp_path / request.param.name, ignore=ignored)
 
 
+@pytest.fixture
+def environment(example, django, tmp_path):
+    """The variables of a shell with no Python packages but those that an example's README installs.
+
+    They are installed once, by the commands of the README, for all the examples that require the
+    same; and the next time that the tests are run, they are there already.
+    """
+    # The Python that virtual environments are made from, and no package of this one.
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").symlink_to(Path(sys._base_executable).resolve())
+    variables = {
+        "PATH": f"{tmp_path / 'bin'}:/usr/local/bin:/usr/bin:/bin",
+        "HOME": os.environ["HOME"],
+        "PYTHONUNBUFFERED": "1",  # as on a terminal, what is printed comes in its order
+    }
+    requirements = re.sub("^#.*\n", "", (example / "requirements.txt").read_text(), flags=re.M)
+    install = "\n".join(["set -e", *INSTALL]) + f" 'Django~={django}.0'"
+    key = sha256("\n".join([sys.version, requirements, install]).encode()).hexdigest()[:12]
+    folder = ROOT / "_build" / "environments" / key
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "installed").exists():
+            (folder / "requirements.txt").write_text(requirements)
+            made = subprocess.run(
+                ["bash", "-c", install], cwd=folder, env=variables, capture_output=True, text=True
+            )
+            assert made.returncode == 0, made.stderr
+            (folder / "installed").touch()
+    (example / ".venv").symlink_to(folder / ".venv")
+    return variables
+
+
 @pytest.mark.parametrize("django", DJANGOS)
-def test_alone_by_following_its_readme(example, django, tmp_path):
+def test_alone_by_following_its_readme(example, django, environment):
     """In one shell, from making the virtual environment to the example's own tests."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     script, wanted = [], []
-    for block in BLOCK.finditer((example / "README.rst").read_text()):
+    readme = (example / "README.rst").read_text()
+    assert len(BLOCK.findall(readme)) == len(ANY_BLOCK.findall(readme))
+    assert re.findall(r"^ +\$ (.+)$", readme, re.M)[: len(INSTALL)] == INSTALL
+    for block in BLOCK.finditer(readme):
         text = dedent(block["text"]).strip("\n") + "\n"
         if block["file"]:
             script.append(f"cat > {block['file']} <<'END OF FILE'\n{text}END OF FILE")
             continue
         for command, want in COMMAND.findall(text):
             wanted.append((command, None if block["skip"] else want.rstrip("\n")))
+            if command in INSTALL and command != INSTALL[1]:
+                command = "true"  # done, see ``environment``
             for pattern, instead in INSTEAD.items():
                 if re.fullmatch(pattern, command):
                     instead = instead.replace("{django}", django).replace("{port}", str(port))
@@ -70,13 +116,7 @@ def test_alone_by_following_its_readme(example, django, tmp_path):
                     break
             command = command.replace("\n> ", "\n")
             script.append(f'(exit $status)\n{command}\nstatus=$?\necho "\n{MARK} $status"')
-    # The Python that virtual environments are made from, and no package of this one.
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "python").symlink_to(Path(sys._base_executable).resolve())
-    environment = {
-        "PATH": f"{tmp_path / 'bin'}:/usr/local/bin:/usr/bin:/bin",
-        "HOME": os.environ["HOME"],
-        "PYTHONUNBUFFERED": "1",  # as on a terminal, what is printed comes in its order
+    environment |= {
         "DJANGO_SUPERUSER_USERNAME": "reader",
         "DJANGO_SUPERUSER_PASSWORD": "pendulum",
         "DJANGO_SUPERUSER_EMAIL": "reader@clocks.example",

@@ -445,6 +445,12 @@ def test_each_fault_is_caught(house, subtests):
             assert "livedocs" not in said[number]  # no line of ours, before the page's
 
 
+def test_a_path_from_the_top_of_the_site(house):
+    include = ".. literalinclude:: /../examples/tea/shop/routers.py\n"
+    house.page(f":project: tea\n\n{include}\n>>> import shop.routers\n", "docs/deep/page.rst")
+    assert house.run()[0] == {"passed": 3}
+
+
 def test_an_unknown_project(house):
     house.page(":project: coffee\n\n>>> 1\n1\n")
     counts, printed = house.run()

@@ -11,8 +11,10 @@ import pytest
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace
 
-from livedocs import session, topology
-from livedocs.topology import CannotAsk, ask, draw, inline
+from livedocs import session
+from pictures import topology
+from pictures.svg import inline
+from pictures.topology import CannotAsk, ask, draw
 
 MANAGE = 'import os; os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")\n'
 SETTINGS = """
@@ -278,6 +280,15 @@ def test_the_router_is_asked_within_a_request(tmp_path):
     assert ask(folder)["models"][0]["reads"]["aliases"] == ["second"]
 
 
+def test_a_request_that_reaches_no_view_is_said(tmp_path):
+    folder = project(tmp_path / "things", WITHIN)
+    with (folder / "shop/settings.py").open("a") as settings:
+        settings.write('MIDDLEWARE = ["django.middleware.security.SecurityMiddleware"]\n')
+        settings.write("SECURE_SSL_REDIRECT = True\n")
+    with pytest.raises(CannotAsk, match="answered GET / with status 301, and called no view"):
+        ask(folder)
+
+
 def test_commands_that_go_before(tmp_path):
     router = """
 import pathlib
@@ -299,8 +310,11 @@ class Router:
 def test_each_time_the_same(tmp_path):
     databases = MIRRORS.replace("(1, 2, 3)", "range(20)")
     folder = project(tmp_path / "things", PICKED_ONCE, databases)
-    code = "import sys, pathlib, livedocs.topology as t\n"
-    code += "print(t.inline(t.draw('x', t.ask(pathlib.Path(sys.argv[1]))), 'x'))"
+    code = """
+import pathlib, sys
+from pictures import svg, topology
+print(svg.inline(topology.draw("x", topology.ask(pathlib.Path(sys.argv[1]))), "x"))
+"""
     outputs = {
         subprocess.check_output(
             [sys.executable, "-c", code, folder],
@@ -334,7 +348,7 @@ def site(tmp_path, monkeypatch):
     return build
 
 
-CONF = {"extensions": ["livedocs.topology", "sphinx_revealjs"], "html_theme": "basic"}
+CONF = {"extensions": ["pictures", "sphinx_revealjs"], "html_theme": "basic"}
 PAGE = "Title\n=====\n\n.. topology:: things\n"
 
 
@@ -369,6 +383,10 @@ def test_the_picture_follows_the_router(site, tmp_path):
     html = site(f"{PAGE}\nText.\n")[1]
     assert "<p>Text.</p>" in html and len(drawings(html)) == 1
     assert count.read_text() == "."  # A project that is as it was is not asked again.
+
+    read = (tmp_path / "html/index.doctree").stat().st_mtime_ns
+    site(f"{PAGE}\nText.\n")
+    assert (tmp_path / "html/index.doctree").stat().st_mtime_ns == read
 
     router = FUNCTIONAL.replace('"Other"', '"Thing"').replace('"other"', '"thing"')
     (things / "routers.py").write_text(router)

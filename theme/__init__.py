@@ -75,10 +75,17 @@ def add_context(app: Sphinx, pagename: str, template: str, context: dict, doctre
 
 
 def list_pages(app: Sphinx, exception: Exception | None) -> None:
-    """Write ``sitemap.xml`` and ``robots.txt``, from all pages, whichever this build wrote."""
+    """Write ``sitemap.xml`` and ``robots.txt``, from all pages, whichever this build wrote.
+
+    Both take absolute addresses, and are removed where the site has none.
+    """
     if exception or app.builder.name != "html":
         return
     base = app.config.html_baseurl
+    if not base:
+        for name in ("sitemap.xml", "robots.txt"):
+            (app.outdir / name).unlink(missing_ok=True)
+        return
     pages = sorted(app.env.found_docs - {app.config.notfound_pagename})
     urls = "".join(
         f"<url><loc>{urljoin(base, app.builder.get_target_uri(page))}</loc></url>\n"
@@ -95,11 +102,11 @@ def list_pages(app: Sphinx, exception: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict:
     app.setup_extension("notfound.extension")
-    app.setup_extension("theme.decisions")
     app.add_html_theme("theme", str(FOLDER))
     app.connect("builder-inited", set_up_builder)
     app.connect("doctree-read", note_summary)
     # After the extensions and the RTD theme, which add the files that are dropped here.
     app.connect("html-page-context", add_context, priority=900)
     app.connect("build-finished", list_pages)
+    app.setup_extension("theme.files")
     return {"parallel_read_safe": True, "parallel_write_safe": True, "env_version": 1}

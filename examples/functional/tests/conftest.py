@@ -12,6 +12,11 @@ from products.models import Product
 from reviews.models import Review
 
 
+def pytest_configure():
+    # The usual hasher takes a third of a second for each password, as it should.
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
 @pytest.fixture
 def product():
     return Product.objects.create(name="Patient sundial", description="", price="9.50")

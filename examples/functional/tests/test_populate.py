@@ -2,9 +2,9 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 
-from products.management.commands.populate import BATCH
 from products.models import Product
 from reviews.models import Review
+from shop.samples import BATCH
 
 pytestmark = pytest.mark.django_db(databases=["default", "reviews"])
 

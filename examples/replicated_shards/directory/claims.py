@@ -1,61 +1,66 @@
 """Unique across shards: an e-mail address is claimed in ``default``, and then used on a shard.
 
-No transaction spans the two databases. Of a crash between them there remains a claim that no
-customer has use for, never two customers with one address; ``reconcile()`` mends it. Whoever looks
-at a claim and at its customer, to change either, does so in the transaction of the customer's
-bucket, ``writing()``: so the one who is mending and the one who is only slow don't both go on.
+No transaction spans the two databases. Of a crash between them there remains a claim that no owner
+has use for, never two owners with one address; the command ``reconcile`` mends it. Whoever looks at
+a claim and at its owner, to change either, does so in the transaction of the owner's bucket,
+``writing()``: so the one who is mending and the one who is only slow don't both go on.
 """
 
-from django.db import IntegrityError, transaction
+from django.apps import apps
+from django.conf import settings
+from django.db import DEFAULT_DB_ALIAS, IntegrityError, transaction
 from django.utils import timezone
 
-from customers.models import Customer
 from directory.models import EmailAddress
-from sharding.models import bucket_of_row, writing
+from sharding.fields import bucket_of_row
+from sharding.writing import writing
 
 
 class EmailTaken(Exception):
-    """The address is another customer's."""
+    """The address is another owner's."""
 
 
 class ClaimLost(Exception):
     """It took so long that the claim was taken for one that a crash had left."""
 
 
+def owner_model():
+    """Return the sharded model that ``DIRECTORY_OWNER`` names: it has a field ``email``."""
+    return apps.get_model(settings.DIRECTORY_OWNER)
+
+
 def normalised(email):
     return email.strip().lower()
 
 
-def claim(email, customer):
-    """Make the address this customer's, or raise ``EmailTaken``."""
+def claim(email, owner):
+    """Make the address this owner's, or raise ``EmailTaken``."""
     email = normalised(email)
     try:
-        with transaction.atomic(using="default"):
-            EmailAddress.objects.create(
-                email=email, customer_id=customer.pk, claimed=timezone.now()
-            )
+        with transaction.atomic(using=DEFAULT_DB_ALIAS):
+            EmailAddress.objects.create(email=email, owner_id=owner.pk, claimed=timezone.now())
     except IntegrityError:
-        if not EmailAddress.objects.filter(email=email, customer_id=customer.pk).exists():
-            raise EmailTaken(f"{email} is another customer's.") from None
+        if not EmailAddress.objects.filter(email=email, owner_id=owner.pk).exists():
+            raise EmailTaken(f"{email} is another {owner._meta.verbose_name}'s.") from None
 
 
-def save(customer):
-    """Save a customer, new or changed, with an address that nobody else has."""
-    customer.give_key()
-    claim(customer.email, customer)
-    with writing([bucket_of_row(customer)]) as alias:
-        mine = EmailAddress.objects.filter(customer_id=customer.pk)
-        if not mine.filter(email=normalised(customer.email)).exists():
+def save(owner):
+    """Save an owner, new or changed, with an address that nobody else has."""
+    owner.give_key()
+    claim(owner.email, owner)
+    with writing([bucket_of_row(owner)]) as alias:
+        mine = EmailAddress.objects.filter(owner_id=owner.pk)
+        if not mine.filter(email=normalised(owner.email)).exists():
             raise ClaimLost("Try again.")
-        customer.save()
-        release(mine.exclude(email=normalised(customer.email)), alias)
+        owner.save()
+        release(mine.exclude(email=normalised(owner.email)), alias)
 
 
-def delete(customer):
-    """Delete a customer with all orders, and let others have the address."""
-    with writing([bucket_of_row(customer)]) as alias:
-        release(EmailAddress.objects.filter(customer_id=customer.pk), alias)
-        customer.delete()
+def delete(owner):
+    """Delete an owner, with all that is in a cascade, and let others have the address."""
+    with writing([bucket_of_row(owner)]) as alias:
+        release(EmailAddress.objects.filter(owner_id=owner.pk), alias)
+        owner.delete()
 
 
 def release(addresses, alias):
@@ -64,33 +69,35 @@ def release(addresses, alias):
 
 
 def find(email):
-    """Return the customer with this address: one query to ``default``, one to a shard.
+    """Return the owner of this address: one query to ``default``, one to a shard.
 
-    Raises ``Customer.DoesNotExist``.
+    Raises the owner's ``DoesNotExist``.
     """
+    owners = owner_model()
     address = EmailAddress.objects.filter(email=normalised(email)).first()
     if address is None:
-        raise Customer.DoesNotExist(f"Nobody has the address {email}.")
-    return Customer.objects.get(pk=address.customer_id)
+        raise owners.DoesNotExist(f"Nobody has the address {email}.")
+    return owners.objects.get(pk=address.owner_id)
 
 
-def mend(bucket, addresses=(), customers=()):
+def mend(bucket, addresses=(), owners=()):
     """Make the directory true for some rows of one bucket, as they are now.
 
-    Takes keys of addresses and of customers. Returns how many addresses nobody had use for, how
-    many customers had not claimed theirs, and a list of those who can't, since it is another's.
+    Takes keys of addresses and of owners. Returns how many addresses nobody had use for, how many
+    owners had not claimed theirs, and a list of those who can't, since it is another's.
     """
     released, claimed, conflicts = 0, 0, []
     with writing([bucket]) as alias:
+        rows = owner_model().objects.using(alias)
         for address in EmailAddress.objects.filter(pk__in=addresses):
-            owner = Customer.objects.using(alias).filter(pk=address.customer_id).first()
+            owner = rows.filter(pk=address.owner_id).first()
             if owner is None or normalised(owner.email) != address.email:
                 address.delete()
                 released += 1
-        for customer in Customer.objects.using(alias).filter(pk__in=customers):
+        for owner in rows.filter(pk__in=owners):
             try:
-                claim(customer.email, customer)
+                claim(owner.email, owner)
                 claimed += 1
             except EmailTaken:
-                conflicts.append(customer)
+                conflicts.append(owner)
     return released, claimed, conflicts

@@ -8,7 +8,7 @@ class EmailAddress(models.Model):
     """
 
     email = models.EmailField(primary_key=True)  # in lower case
-    customer_id = models.BigIntegerField(db_index=True)
+    owner_id = models.BigIntegerField(db_index=True)
     claimed = models.DateTimeField()
 
     class Meta:

@@ -1,53 +1,259 @@
+"""What a project that has copied this app may have forgotten: ``manage.py check`` says it."""
+
+from os import PathLike
+
+from django.apps import apps
 from django.conf import settings
-from django.core.checks import Error
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.core.checks import Error, Warning
+from django.core.exceptions import FieldDoesNotExist
+from django.db import DEFAULT_DB_ALIAS, connections, models, router
 
-from sharding.buckets import BUCKETS, Bucket
+from sharding.buckets import Bucket
+from sharding.errors import some
+from sharding.fences.models import HeldBucket
+from sharding.fields import KeyField
+from sharding.keys import BUCKETS, WORKER_BITS
+from sharding.models import Sharded
+
+WORKERS = 1 << WORKER_BITS
 
 
-def check_shards(app_configs, **kwargs):
-    """Each of SHARDS is a database, once, and not the one that has all that is global."""
+def shards_are_right():
+    return not check_shards()
+
+
+def models_of_sharded_apps():
+    """Return the models that have to be Sharded, whether they are or not."""
+    return [m for m in apps.get_models() if m._meta.app_label in settings.SHARDED_APPS]
+
+
+def check_shards(**kwargs):
+    """Check that each of ``SHARDS`` is a database, once, and not the one with what is global."""
+    shards = settings.SHARDS
+    if not shards:
+        return [
+            Error(
+                "SHARDS is empty: no database has the models of SHARDED_APPS.",
+                hint='Write the aliases of the shards: SHARDS = ["shard0", "shard1"]',
+                id="sharding.E007",
+            )
+        ]
     errors = [
-        Error(f'SHARDS names "{alias}", which is not in DATABASES.', id="sharding.E001")
-        for alias in settings.SHARDS
+        Error(
+            f'SHARDS names "{alias}", which is not in DATABASES.',
+            hint=f'Give DATABASES an entry "{alias}", or take the name out of SHARDS.',
+            id="sharding.E001",
+        )
+        for alias in shards
         if alias not in settings.DATABASES
     ]
-    if len(set(settings.SHARDS)) < len(settings.SHARDS):
-        errors.append(Error("SHARDS names a shard twice.", id="sharding.E002"))
-    if DEFAULT_DB_ALIAS in settings.SHARDS:
+    if len(set(shards)) < len(shards):
         errors.append(
             Error(
-                f'SHARDS names "{DEFAULT_DB_ALIAS}", which has what is global.', id="sharding.E003"
+                "SHARDS names a shard twice.",
+                hint="Write each alias once.",
+                id="sharding.E002",
+            )
+        )
+    if DEFAULT_DB_ALIAS in shards:
+        errors.append(
+            Error(
+                f'SHARDS names "{DEFAULT_DB_ALIAS}", which has what is global.',
+                hint=f'Take it out of SHARDS. A shard that is on the same server as "'
+                f'{DEFAULT_DB_ALIAS}" is a database of its own there.',
+                id="sharding.E003",
             )
         )
     return errors
 
 
-def check_map(app_configs, databases=None, **kwargs):
-    """Each bucket is mapped, once, to one of SHARDS. (Twice, the primary key doesn't allow.)"""
-    if DEFAULT_DB_ALIAS not in (databases or ()):
+def check_apps(**kwargs):
+    """Check ``SHARDED_APPS``, and that the fence is installed."""
+    installed = {config.label for config in apps.get_app_configs()}
+    errors = [
+        Error(
+            f'SHARDED_APPS names "{label}", which is the label of no app that is installed.',
+            hint=f"Take it out, or write one of: {', '.join(sorted(installed))}.",
+            id="sharding.E008",
+        )
+        for label in sorted(set(settings.SHARDED_APPS) - installed)
+    ]
+    if not apps.is_installed("sharding.fences"):
+        errors.append(
+            Error(
+                "The app sharding.fences is not installed: no shard takes a write.",
+                hint='Write in INSTALLED_APPS, after "sharding": "sharding.fences"',
+                id="sharding.E010",
+            )
+        )
+    return errors
+
+
+def check_router(**kwargs):
+    """Check that the first router to answer sends the models to the shard they are asked for."""
+    if not shards_are_right():
+        return []  # said above
+    wanted = settings.SHARDS[-1]
+    for model in [HeldBucket, *models_of_sharded_apps()]:
+        found = router.db_for_write(model, shard=wanted)
+        tables = [alias for alias in connections if router.allow_migrate_model(alias, model)]
+        if found != wanted or set(tables) != set(settings.SHARDS):
+            return [
+                Error(
+                    f'{model._meta.label} is to be on {wanted}, and the routers say "{found}"; '
+                    f"they make its table on: {', '.join(tables) or 'no database'}.",
+                    hint='Write DATABASE_ROUTERS = ["sharding.routers.ShardRouter"]. Another '
+                    "router comes after it, or answers None for the models of SHARDED_APPS.",
+                    id="sharding.E009",
+                )
+            ]
+    return []
+
+
+def check_models(**kwargs):
+    """Check that what is in a sharded app can be found, and moved: each row has a key of ours."""
+    errors = []
+    for model in models_of_sharded_apps():
+        label = model._meta.label
+        if not isinstance(model._meta.pk, KeyField) or not issubclass(model, Sharded):
+            errors.append(
+                Error(
+                    f"{label} is in an app of SHARDED_APPS, and its rows don't tell their shard: "
+                    "reshard would leave them behind.",
+                    hint=f"Write class {model.__name__}(Sharded), from sharding.models, with id = "
+                    'KeyField(), or KeyField(of="the foreign key to the row that it belongs to"). '
+                    "Or move the model to an app that is not sharded.",
+                    id="sharding.E011",
+                )
+            )
+        errors += [
+            Error(
+                f"{label}.{field.name} has a table that Django makes, whose rows don't tell their "
+                "shard: reshard would leave them behind.",
+                hint="Write a model for that table, Sharded, with id = KeyField(of=…) and the two "
+                f"foreign keys, and name it: {field.name} = ManyToManyField(…, through=…).",
+                id="sharding.E012",
+            )
+            for field in model._meta.local_many_to_many
+            if field.remote_field.through._meta.auto_created
+        ]
+    return errors
+
+
+def check_keys(**kwargs):
+    """Check each KeyField: its app is sharded, and what it is ``of`` is a sharded row."""
+    errors = []
+    for model in apps.get_models():
+        key, label = model._meta.pk, model._meta.label
+        if not isinstance(key, KeyField):
+            continue
+        if model._meta.app_label not in settings.SHARDED_APPS:
+            errors.append(
+                Error(
+                    f"{label} has a KeyField, and its app is not in SHARDED_APPS.",
+                    hint=f'Add "{model._meta.app_label}" to SHARDED_APPS.',
+                    id="sharding.E013",
+                )
+            )
+        if key.of is not None and not is_key_to_sharded(model, key.of):
+            errors.append(
+                Error(
+                    f'{label}.{key.name} is a key of="{key.of}", which is no foreign key to a '
+                    "sharded model.",
+                    hint="Write the name of the foreign key to the row whose bucket it shares: "
+                    'id = KeyField(of="author"). A model that belongs to none has KeyField().',
+                    id="sharding.E014",
+                )
+            )
+    return errors
+
+
+def is_key_to_sharded(model, name):
+    try:
+        field = model._meta.get_field(name)
+    except FieldDoesNotExist:
+        return False
+    return isinstance(field, models.ForeignKey) and isinstance(
+        field.related_model._meta.pk, KeyField
+    )
+
+
+def check_workers(**kwargs):
+    """Check the settings of the numbers that this host's processes take to make keys."""
+    errors = []
+    numbers = getattr(settings, "KEY_WORKERS", None)
+    try:
+        right = len(numbers) > 0 and all(0 <= number < WORKERS for number in numbers)
+    except TypeError:
+        right = False
+    if not right:
+        errors.append(
+            Error(
+                f"KEY_WORKERS has to be numbers from 0 to {WORKERS - 1}: it is {numbers!r}.",
+                hint="Write those of this host, KEY_WORKERS = range(64), and others for each other "
+                "host.",
+                id="sharding.E015",
+            )
+        )
+    folder = getattr(settings, "KEY_WORKERS_DIR", None)
+    if not isinstance(folder, str | PathLike) or not folder:
+        errors.append(
+            Error(
+                f"KEY_WORKERS_DIR is no folder's path: {folder!r}.",
+                hint='Write KEY_WORKERS_DIR = BASE_DIR / ".workers", or another folder of this '
+                "host that is never emptied.",
+                id="sharding.E016",
+            )
+        )
+    return errors
+
+
+def check_transactions(**kwargs):
+    """Check that a transaction waits for another on SQLite, where Django's default fails it."""
+    if not shards_are_right():
+        return []  # said above
+    return [
+        Warning(
+            f'A transaction on "{alias}" fails when it comes to write after another has.',
+            hint=f'Write in DATABASES["{alias}"]: "OPTIONS": {{"transaction_mode": "IMMEDIATE"}}',
+            id="sharding.W017",
+        )
+        for alias in [DEFAULT_DB_ALIAS, *settings.SHARDS]
+        if connections[alias].vendor == "sqlite"
+        and connections[alias].settings_dict["OPTIONS"].get("transaction_mode") != "IMMEDIATE"
+    ]
+
+
+def check_map(databases=None, **kwargs):
+    """Check that each bucket is mapped to one of ``SHARDS``. (Twice, the key doesn't allow.)"""
+    if DEFAULT_DB_ALIAS not in (databases or ()) or not shards_are_right():
         return []
     tables = connections[DEFAULT_DB_ALIAS].introspection.table_names()
     if Bucket._meta.db_table not in tables:
         return []  # not migrated yet
     entries = dict(Bucket.objects.using(DEFAULT_DB_ALIAS).values_list("number", "alias"))
+    restore = "Restore the table sharding_bucket from a backup of its database."
     errors = []
     if missing := sorted(set(range(BUCKETS)) - entries.keys()):
-        errors.append(Error(f"The shard map lacks bucket {some(missing)}.", id="sharding.E004"))
+        errors.append(
+            Error(f"The shard map lacks bucket {some(missing)}.", hint=restore, id="sharding.E004")
+        )
     if foreign := sorted(entries.keys() - set(range(BUCKETS))):
         errors.append(
-            Error(f"The shard map has bucket {some(foreign)}, of {BUCKETS}.", id="sharding.E005")
+            Error(
+                f"The shard map has bucket {some(foreign)}, of {BUCKETS}.",
+                hint=restore,
+                id="sharding.E005",
+            )
         )
     for alias in sorted(set(entries.values()) - set(settings.SHARDS)):
         buckets = sorted(number for number in entries if entries[number] == alias)
         errors.append(
             Error(
                 f'The shard map has bucket {some(buckets)} on "{alias}", which is not in SHARDS.',
+                hint=f'Add "{alias}" to SHARDS. Before a shard is taken out of it, reshard moves '
+                "its buckets to others.",
                 id="sharding.E006",
             )
         )
     return errors
-
-
-def some(numbers):
-    return ", ".join(map(str, numbers[:5])) + (", …" if len(numbers) > 5 else "")

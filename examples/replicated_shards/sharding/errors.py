@@ -1,38 +1,43 @@
+"""What goes wrong while a command runs, in one line that says what to do."""
+
 from contextlib import ExitStack, contextmanager
 
-from django.conf import settings
 from django.core.management import CommandError
 from django.db import DatabaseError, connections
 
-from sharding.buckets import Bucket
-from sharding.gather import ShardDown
-from sharding.schema import check_migrated
-from shop.errors import database_errors_in_one_line
+from sharding.buckets import MapIncomplete
+from sharding.scatter import ShardDown
 
 
 @contextmanager
-def shard_errors_in_one_line(*models):
-    """Run a command's block; a database that fails it raises CommandError, naming the alias.
+def errors_in_one_line(alias=None):
+    """Turn an error of a database, of the map, or of a gather into a CommandError.
 
-    Tables of ``models``, which are in ``default``, and of the shards, that are missing are found
-    before the block starts.
+    It names the database ``alias``, or where none is given, the last that was asked: be it for a
+    query or a COMMIT. Databases are to be connected to before then, as ``check_migrated()`` does.
     """
-    alias = None
+    asked = alias
 
-    def note_alias(execute, sql, params, many, context):
-        nonlocal alias
-        alias = context["connection"].alias
+    def note(execute, sql, params, many, context):
+        nonlocal asked
+        asked = context["connection"].alias
         return execute(sql, params, many, context)
 
-    with database_errors_in_one_line(Bucket, *models), ExitStack() as stack:
-        for shard in settings.SHARDS:
-            check_migrated(shard)
-        for connection in connections.all():
-            stack.enter_context(connection.execute_wrapper(note_alias))
+    with ExitStack() as stack:
+        if alias is None:
+            for connection in connections.all():
+                stack.enter_context(connection.execute_wrapper(note))
         try:
             yield
-        except ShardDown as error:
+        except (MapIncomplete, ShardDown) as error:
             raise CommandError(str(error)) from error
         except DatabaseError as error:
-            # The last database that was asked, be it for a query or a COMMIT.
-            raise CommandError(f'Database "{alias}": {" ".join(str(error).split())}') from error
+            name = connections[asked].settings_dict["NAME"]
+            raise CommandError(
+                f'Database "{asked}" ({name}): {" ".join(str(error).split())}'
+            ) from error
+
+
+def some(items):
+    """Return the first five, for a message."""
+    return ", ".join(map(str, items[:5])) + (", …" if len(items) > 5 else "")

@@ -1,9 +1,12 @@
-"""Keys that tell their shard, made in the process that needs them.
+"""Keys that tell their bucket, made in the process that needs them.
+
+A bucket (a logical shard) is a range of keys, so the rows of a bucket lie side by side in the index
+of the primary key. Which bucket a row is in never changes.
 
 ===========  =======  =================  ===========================================================
 bits         width    what
 ===========  =======  =================  ===========================================================
-43 to 52     10       the bucket         so ``get(pk=…)`` finds the shard, and a bucket is a range
+43 to 52     10       the bucket         so ``get(pk=…)`` finds the shard
 8 to 42      35       the tick           1/32 s since 2026: until 2060. Orders the keys of a bucket
 0 to 7       8        the worker         the process that made the key
 ===========  =======  =================  ===========================================================
@@ -30,13 +33,35 @@ from pathlib import Path
 from django.conf import settings
 from django.core.files import locks
 
-from sharding.buckets import BUCKET_SHIFT, BUCKETS
+# 1024 are enough to spread evenly over dozens of shards, and few enough that the map is read in a
+# few milliseconds. The number can never change: it is in every key.
+BUCKET_BITS = 10
+BUCKETS = 1 << BUCKET_BITS
+KEY_BITS = 53  # JavaScript's numbers, and JSON's in many a reader, are exact up to 2**53
+BUCKET_SHIFT = KEY_BITS - BUCKET_BITS
 
 WORKER_BITS = 8
 TICK_BITS = BUCKET_SHIFT - WORKER_BITS
 TICKS = 32  # in a second
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 AHEAD = 2 * TICKS  # how many ticks are noted at once: what a restart may skip
+
+
+def is_key(key):
+    """Return whether this can be a key at all: no shard has a row with any other."""
+    return key is not None and 0 <= key < 1 << KEY_BITS
+
+
+def bucket_of(key):
+    """Return the number of the bucket that a key is in. Raises ValueError where it is no key."""
+    if not is_key(key):
+        raise ValueError(f"{key} is not a key: no shard has such rows.")
+    return key >> BUCKET_SHIFT
+
+
+def keys_of(bucket):
+    """Return the first and the last key that a bucket can have."""
+    return bucket << BUCKET_SHIFT, (bucket + 1 << BUCKET_SHIFT) - 1
 
 
 class NoKeys(Exception):

@@ -6,35 +6,31 @@ in an order such that all is well between any two of them. For a bucket that mov
 ======= ======= ================================ ===================================================
 step    on      what is committed                what holds from then on
 ======= ======= ================================ ===================================================
-mark    default the map's ``copy`` is B          Rows on B don't count. After twice LEASE seconds
+mark    default ``uncounted_on`` is B            Rows on B don't count. After twice LEASE seconds
                                                  all know: each looks for the bucket in the map
                                                  itself, and not in what it remembers.
 fence   A       A doesn't hold the bucket        Nobody can write to it: its rows stand still.
 copy    B       the rows                         They are verified, against those on A.
-switch  default ``alias`` is B, ``copy`` is A    Rows on B count, those on A don't.
+switch  default ``alias`` is B, and              Rows on B count, those on A don't.
+                ``uncounted_on`` is A
 open    B       B holds the bucket               It can be written to.
 delete  A       the rows are gone                Only B has any. This waits until all buckets have
                                                  been switched, and then for LEASE seconds, as
                                                  somebody may be reading what the map said before.
-unmark  default ``copy`` is null                 All is at rest.
+unmark  default ``uncounted_on`` is null         All is at rest.
 ======= ======= ================================ ===================================================
 
 Where it stops in between, the map's ``alias`` has all the rows that count, and nothing else does.
 So what a killed run has left is mended the same way whatever its last step was: open the bucket on
-the map's alias, delete what its ``copy`` has, unmark. Then the move begins anew, or is done.
-
-A replica lags behind its shard. It may lack rows that the map counts already, or still have rows of
-a bucket that has gone. So with the switch, and with the unmarking, the map gets the position from
-which on the shard's replicas agree with it; who reads asks for that (`buckets.readable_from`). And
-before rows are deleted, a replica of their new shard has to have them: else both would be lost with
-one primary, B's, while A was well.
+the map's alias, delete what is on ``uncounted_on``, unmark. Then the move begins anew, or is done.
 
 Three things hold at all times, and the rest follows from them:
 
 1. The shard that the map names has all rows of the bucket.
 2. At most one shard holds a bucket (`HeldBucket`), and a writer asks for that in the transaction it
    writes in. It is the shard that the map names: A stops before the switch, B starts after.
-3. Rows that the map doesn't count are known to be there before they are: ``copy`` says where.
+3. Rows that the map doesn't count are known to be there before they are: ``uncounted_on`` says
+   where.
 
 The writers of one bucket wait for as long as that one is copied. To copy first, and what changed
 meanwhile after, would be shorter for them, but needs a log of the changes on every shard. A bucket
@@ -46,24 +42,20 @@ import time
 from contextlib import contextmanager, suppress
 from itertools import zip_longest
 
-from django.conf import settings
 from django.core.management import CommandError
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections, transaction
 from django.db.models import F
 
-from replicas import health
 from sharding import buckets
-from sharding.buckets import Resharding, change_map, keys_of, read_map
+from sharding.buckets import Bucket, MapVersion, ShardMap, forget_map, read_map
+from sharding.errors import errors_in_one_line
 from sharding.fences.models import HeldBucket, Token
-from sharding.models import sharded_models
-from sharding.schema import check_migrated, errors_name
+from sharding.keys import keys_of
+from sharding.models import Resharding, sharded_models
+from sharding.schema import check_migrated
+from sharding.signals import placement_changing, rows_expiring
 
 BATCH = 1000  # rows that are read, and written, at once
-PATIENCE = 5  # seconds to wait for a replica to have what was copied
-
-
-class NotReplicated(CommandError):
-    """No replica has what was moved: the old rows are not deleted yet."""
 
 
 def reshard(numbers, target, bar=None):
@@ -75,7 +67,7 @@ def reshard(numbers, target, bar=None):
     """
     with turn() as run:
         run.settle()
-        with errors_name(DEFAULT_DB_ALIAS):
+        with errors_in_one_line(DEFAULT_DB_ALIAS):
             found = read_map()
         moving = [number for number in numbers if found.aliases[number] != target]
         sources = sorted({found.aliases[number] for number in moving})
@@ -96,10 +88,29 @@ def reshard(numbers, target, bar=None):
     return len(moving), rows
 
 
+def change_map(numbers, *, placement, shards=(), **fields):
+    """Set fields of the entries of some buckets, and count the change, in one transaction.
+
+    ``placement`` tells whether a gather that is under way has to be done again; ``shards`` are the
+    aliases of those whose rows have changed since the map last did.
+    """
+    with transaction.atomic(using=DEFAULT_DB_ALIAS):
+        # First, so that it locks out who else would change the map.
+        MapVersion.objects.using(DEFAULT_DB_ALIAS).update(
+            version=F("version") + 1, placement=F("placement") + int(placement)
+        )
+        Bucket.objects.using(DEFAULT_DB_ALIAS).filter(number__in=numbers).update(**fields)
+        if numbers or shards:
+            placement_changing.send(
+                ShardMap, numbers=sorted(numbers), fields=fields, shards=set(shards)
+            )
+        transaction.on_commit(forget_map, using=DEFAULT_DB_ALIAS)
+
+
 @contextmanager
 def turn():
     """Be the one run at this time: yields a Run. Raises CommandError where there is another."""
-    with errors_name(DEFAULT_DB_ALIAS):
+    with errors_in_one_line(DEFAULT_DB_ALIAS):
         run = Run(take_turn())
     stop = threading.Event()
     heart = threading.Thread(target=run.beat, args=[stop], daemon=True)
@@ -161,7 +172,7 @@ class Run:
         Kleppmann, 2016. Its row is locked until the end, so the steps of two runs don't mix.
         """
         model = Resharding if alias == DEFAULT_DB_ALIAS else Token
-        with errors_name(alias), transaction.atomic(using=alias):
+        with errors_in_one_line(alias), transaction.atomic(using=alias):
             rows = model.objects.using(alias)
             rows.get_or_create(pk=1)
             if not rows.filter(number__lte=self.number).update(number=self.number):
@@ -170,7 +181,7 @@ class Run:
 
     def mark(self, numbers, target):
         with self.step(DEFAULT_DB_ALIAS):
-            change_map(numbers, placement=True, copy=target)
+            change_map(numbers, placement=True, uncounted_on=target)
         # Until nobody takes up the map from before, and then until who did last is done with it.
         time.sleep(2 * buckets.LEASE)
 
@@ -184,10 +195,9 @@ class Run:
                 rows = sum(copy(model, number, source, target) for model in sharded_models())
             for model in sharded_models():
                 verify(model, number, source, target)
-            positions = written([target])
             with self.step(DEFAULT_DB_ALIAS):
                 change_map(
-                    [number], placement=False, positions=positions, alias=target, copy=source
+                    [number], placement=False, shards=[target], alias=target, uncounted_on=source
                 )
         except BaseException:
             with suppress(CommandError):
@@ -207,18 +217,16 @@ class Run:
 
     def settle(self):
         """Leave all buckets that are marked where the map says that they are, and only there."""
-        with errors_name(DEFAULT_DB_ALIAS):
+        with errors_in_one_line(DEFAULT_DB_ALIAS):
             found = read_map()
-        copies = found.copies
-        if not copies:
+        if not found.moving:
             return
-        self.open(copies)
-        keepers = {found.aliases[number] for number in copies}
-        await_replicas({a: p for a, p in found.positions.items() if a in keepers})
+        self.open(found.moving)
+        rows_expiring.send(ShardMap, shard_map=found)
         with self.step(DEFAULT_DB_ALIAS):
             change_map([], placement=True)
         time.sleep(buckets.LEASE)
-        for number, alias in copies.items():
+        for number, alias in found.moving.items():
             with self.step(alias):
                 if HeldBucket.objects.using(alias).filter(pk=number).exists():
                     raise CommandError(
@@ -226,32 +234,9 @@ class Run:
                     )
                 for model in reversed(sharded_models()):
                     delete(model, number, alias)
-        positions = written(set(copies.values()))
+        shards = found.moving.values()
         with self.step(DEFAULT_DB_ALIAS):
-            change_map(copies, placement=False, positions=positions, copy=None)
-
-
-def written(aliases):
-    """Return a dict of the positions of some shards: what they have committed is before these."""
-    positions = {}
-    for alias in aliases:
-        with errors_name(alias):
-            positions[alias] = health.position().written(connections[alias])
-    return positions
-
-
-def await_replicas(positions):
-    """Wait until of each of these shards, if it has replicas, one has reached a position."""
-    until = time.monotonic() + PATIENCE
-    for alias, position in positions.items():
-        others = settings.REPLICAS[alias]
-        while others and not any(health.reached(other, position) for other in others):
-            if time.monotonic() > until:
-                raise NotReplicated(
-                    f"What was moved to {alias} counts there, but no replica of {alias} has it "
-                    "yet: it stays where it was, too. When one has, run reshard again."
-                )
-            time.sleep(0.01)
+            change_map(found.moving, placement=False, shards=shards, uncounted_on=None)
 
 
 # The rows go in SQL: as they are, without signals, and without the values that fields make of their
@@ -272,7 +257,7 @@ def names(model, alias):
 def rows_of(model, bucket, alias):
     """Yield lists of up to BATCH rows of a bucket on a shard, in the order of their keys."""
     table, key, columns = names(model, alias)
-    with errors_name(alias), connections[alias].cursor() as cursor:
+    with errors_in_one_line(alias), connections[alias].cursor() as cursor:
         cursor.execute(
             f"SELECT {', '.join(columns)} FROM {table} "
             f"WHERE {key} BETWEEN %s AND %s ORDER BY {key}",

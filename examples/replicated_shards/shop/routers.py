@@ -1,8 +1,9 @@
 from django.conf import settings
 
 from replicas import reading
-from sharding.buckets import readable_from
-from sharding.models import bucket_of_row, shard_of
+from shard_replicas.readable import readable_from
+from sharding.fields import bucket_of_row
+from sharding.routers import is_sharded, shard_of
 
 SHARDED = "one of SHARDS"
 
@@ -14,9 +15,11 @@ class ShopRouter:
     is written goes there; what is read, to a replica of it that is fit for this reader, if any is.
     """
 
-    databases = {"reviews": "reviews", "customers": SHARDED, "fences": SHARDED}  # by app label
+    databases = {"reviews": "reviews"}  # by app label
 
     def database_of(self, app_label):
+        if is_sharded(app_label):
+            return SHARDED
         # Auth, sessions, the admin, and any app that is installed next year.
         return self.databases.get(app_label, "default")
 

@@ -30,7 +30,9 @@ DATABASES = {
         for replica in REPLICAS[shard]
     },
 }
+SHARDED_APPS = {"customers"}  # by app label
 DATABASE_ROUTERS = ["shop.routers.ShopRouter"]
+DIRECTORY_OWNER = "customers.Customer"  # whose e-mail addresses are unique across the shards
 
 REPLICA_POSITION = "replicas.positions.LogPosition"  # or PostgresPosition, as the ENGINE is
 REPLICA_MAX_LAG = 60  # seconds: a replica that is further behind is not read from
@@ -54,6 +56,7 @@ INSTALLED_APPS = [
     "sharding",
     "sharding.fences",
     "replicas",
+    "shard_replicas",
     "replication",  # for learning: a server's own replication takes its place
     "django.contrib.admin",
     "django.contrib.auth",

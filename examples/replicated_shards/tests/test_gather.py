@@ -11,7 +11,7 @@ from django.db.models import Sum
 from conftest import customer_on
 from customers.models import Customer, Order
 from replicas import reading
-from sharding import gather
+from sharding import gather, scatter
 
 CUSTOMERS = Customer.objects.all()
 
@@ -94,11 +94,11 @@ def test_a_shard_without_any_database(customers, shop, staff, product):
 
 @pytest.fixture
 def threads(customers, monkeypatch):
-    monkeypatch.setattr(gather, "_threads", {})
+    monkeypatch.setattr(scatter, "_threads", {})
     # What it is that SQLite's files are taken for: anything but SQLite.
     monkeypatch.setattr(type(connections["shard0"]), "vendor", "a server")
     yield
-    for pool in gather._threads.values():
+    for pool in scatter._threads.values():
         pool.submit(connections.close_all).result()
         pool.shutdown()
 

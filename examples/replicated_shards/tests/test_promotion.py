@@ -11,12 +11,15 @@ import sharding.reshard
 from conftest import customer_on
 from customers.models import Customer, Order
 from replicas import reading
+from shard_replicas import readable
+from shard_replicas.checks import check_promote
+from shard_replicas.promotion import buckets_with_rows
+from shard_replicas.readable import NotReplicated
 from sharding import buckets, gather
 from sharding.buckets import read_map
 from sharding.fences.models import HeldBucket
 from sharding.keys import new_key
-from sharding.promotion import buckets_with_rows
-from sharding.reshard import NotReplicated, reshard
+from sharding.reshard import reshard
 
 SECOND = "shard1_replica2"
 CUSTOMERS, ORDERS = Customer.objects.all(), Order.objects.all()
@@ -25,7 +28,7 @@ CUSTOMERS, ORDERS = Customer.objects.all(), Order.objects.all()
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     monkeypatch.setattr(buckets, "LEASE", 0.01)
-    monkeypatch.setattr(sharding.reshard, "PATIENCE", 0.02)
+    monkeypatch.setattr(readable, "PATIENCE", 0.02)
 
 
 @pytest.fixture
@@ -58,7 +61,7 @@ def check(customers):
     """And it is where the map says; nothing moves."""
     check_readers(customers)
     found = read_map()
-    assert not found.copies
+    assert not found.moving
     for shard in settings.SHARDS:
         held = set(HeldBucket.objects.using(shard).values_list("number", flat=True))
         assert held == set(found.buckets(shard))
@@ -133,14 +136,16 @@ def move(shop, numbers, target):
 @pytest.mark.parametrize(
     ("step", "calls"),  # where it is killed, and after how many calls
     [
-        *[(step, 0) for step in ("copy", "verify", "change_map", "await_replicas", "delete")],
+        *[(step, 0) for step in ("copy", "verify", "change_map", "positions_of", "delete")],
         *[("copy", 2), ("delete", 2)],  # between two buckets
     ],
 )
 def test_in_the_middle_of_a_move(customers, shop, monkeypatch, step, calls, lost, replicated):
     """Whatever its last step was, and whether the replica had heard of it or not."""
     with monkeypatch.context() as patch:
-        original, before = getattr(sharding.reshard, step), [None] * calls
+        # positions_of: when it is about to wait for the replicas.
+        module = readable if step == "positions_of" else sharding.reshard
+        original, before = getattr(module, step), [None] * calls
 
         def fail(*args, **kwargs):
             if not before:
@@ -151,8 +156,8 @@ def test_in_the_middle_of_a_move(customers, shop, monkeypatch, step, calls, lost
             return original(*args, **kwargs)
 
         if step == "delete":
-            patch.setattr("sharding.reshard.await_replicas", lambda p: shop.replicate(SECOND))
-        patch.setattr(sharding.reshard, step, fail)
+            patch.setattr(readable.health, "reached", lambda *args: not shop.replicate(SECOND))
+        patch.setattr(module, step, fail)
         with suppress(CommandError):  # not all are called so often
             reshard([0, 1], "shard1")
     if replicated:
@@ -200,6 +205,16 @@ def test_the_primary_answers(customers, shop):
     with pytest.raises(CommandError, match="^The primary answers: it is at position"):
         call_command("promote", "shard0_replica1")
     check(customers)
+
+
+def test_another_command_that_comes_first(settings):
+    """By Django's rule, that of the app which is named first."""
+    assert check_promote() == []
+    apps = [app for app in settings.INSTALLED_APPS if app != "shard_replicas"]
+    settings.INSTALLED_APPS = [*apps, "shard_replicas"]
+    (error,) = check_promote()
+    assert error.id == "shard_replicas.E001"
+    assert error.hint == 'Write "shard_replicas" before "replication" in INSTALLED_APPS.'
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,10 @@ from customers.models import Customer, Order
 from replicas import reading
 from replication import files
 from replication.applier import Applier
+from shard_replicas import readable
+from shard_replicas.models import ReadableFrom
 from sharding import buckets, gather
-from sharding.buckets import ReadableFrom, in_buckets, read_map
+from sharding.buckets import in_buckets, read_map
 from sharding.fences.models import HeldBucket
 from sharding.keys import new_key
 from sharding.reshard import reshard
@@ -26,7 +28,7 @@ CUSTOMERS, ORDERS = Customer.objects.all(), Order.objects.all()
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     monkeypatch.setattr(buckets, "LEASE", 0.02)
-    monkeypatch.setattr(sharding.reshard, "PATIENCE", 0.1)
+    monkeypatch.setattr(readable, "PATIENCE", 0.1)
 
 
 @pytest.fixture
@@ -71,7 +73,7 @@ def move(shop, customers, moved):
 
 def test_under_lag(customers, shop):
     move(shop, customers, [0, 1])
-    assert not read_map().copies
+    assert not read_map().moving
     assert not Customer.objects.using("shard0").filter(in_buckets([0, 1])).exists()
     seen = set()
     for _ in range(30):
@@ -100,7 +102,7 @@ def test_by_a_map_that_is_as_old_as_can_be(customers, shop, monkeypatch):
     with pytest.raises(CommandError):
         reshard([0, 1], "shard1")
     monkeypatch.setattr(buckets, "_cache", (time.monotonic() + 60, *old))
-    assert buckets.shard_map().aliases[0] == "shard0" and not buckets.shard_map().positions
+    assert buckets.shard_map().aliases[0] == "shard0"
     check_each_is_seen_once(customers)
 
 
@@ -165,6 +167,25 @@ def test_a_shard_without_replicas_waits_for_none(customers, monkeypatch):
     assert reshard([0], "shard1") == (1, 3)
 
 
+def test_a_decision_costs_no_query(customers, shop, monkeypatch, django_assert_num_queries):
+    with pytest.raises(CommandError):
+        reshard([0], "shard1")
+    shop.replicate()
+    reshard([], "shard1")  # deletes the old rows
+    monkeypatch.setattr(buckets, "LEASE", 60)
+    buckets.forget_map()
+    positions = [readable.readable_from(shard) for shard in settings.SHARDS]
+    assert None not in positions
+    with django_assert_num_queries(0):
+        assert [readable.readable_from(shard) for shard in settings.SHARDS] == positions
+
+
+def test_a_shard_that_is_not_in_replicas_waits_for_none(customers, monkeypatch):
+    monkeypatch.delitem(settings.REPLICAS, "shard1")
+    assert reshard([0], "shard1") == (1, 3)
+    assert not ReadableFrom.objects.filter(alias="shard1").exists()
+
+
 def test_the_positions_in_the_map(customers, shop):
     assert not ReadableFrom.objects.exists()
     with pytest.raises(CommandError):
@@ -206,7 +227,7 @@ def test_while_readers_read_and_replicas_follow(customers, shop, monkeypatch):
     for thread in threads:
         thread.start()
     try:
-        monkeypatch.setattr(sharding.reshard, "PATIENCE", 5)
+        monkeypatch.setattr(readable, "PATIENCE", 5)
         for target in ("shard1", "shard0") * 4:
             reshard([0, 1, 600], target)
     finally:

@@ -15,7 +15,7 @@ from replication import files
 from reviews.models import Review
 from sharding.buckets import Bucket
 from sharding.fences.models import HeldBucket
-from sharding.models import ShardUnknown
+from sharding.fields import ShardUnknown
 from shop.routers import ShopRouter
 
 

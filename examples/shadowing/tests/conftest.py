@@ -7,6 +7,12 @@ import pytest
 from django.conf import settings
 from django.db import connections
 
+
+def pytest_configure():
+    # The usual hasher takes a third of a second for each password, as it should.
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
 IGNORED = shutil.ignore_patterns("__pycache__", ".*")
 # Of the test run, the environment names the settings: manage.py is to find them by itself.
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "DJANGO_SETTINGS_MODULE"}

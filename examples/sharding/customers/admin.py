@@ -13,7 +13,7 @@ class CustomerForm(forms.ModelForm):
         """Say early, in the form, what ``claims.save()`` would find."""
         email = self.cleaned_data["email"]
         others = EmailAddress.objects.filter(pk=claims.normalised(email))
-        if others.exclude(customer_id=self.instance.pk).exists():
+        if others.exclude(owner_id=self.instance.pk).exists():
             raise forms.ValidationError("Another customer has this address.")
         return email
 

@@ -4,8 +4,9 @@ from django.db.models.lookups import Exact
 from django.urls import reverse
 from django.utils import timezone
 
-from sharding.buckets import BUCKET_SHIFT
-from sharding.models import KeyField, Sharded
+from sharding.fields import KeyField
+from sharding.keys import BUCKET_SHIFT
+from sharding.models import Sharded
 
 
 class Customer(Sharded):

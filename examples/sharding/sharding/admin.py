@@ -10,8 +10,10 @@ from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 
 from sharding import gather
-from sharding.buckets import BUCKETS, bucket_of, in_buckets, shard_map
-from sharding.models import bucket_of_row, by_alias, in_bucket, writing
+from sharding.buckets import by_alias, in_buckets, shard_map
+from sharding.fields import bucket_of_row, in_bucket
+from sharding.keys import BUCKETS, bucket_of
+from sharding.writing import writing
 
 
 class ShardFilter(admin.SimpleListFilter):

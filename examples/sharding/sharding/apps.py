@@ -1,12 +1,34 @@
 from django.apps import AppConfig
-from django.core import checks
+from django.conf import settings
+from django.core.checks import Tags, register
+from django.core.exceptions import ImproperlyConfigured
+
+# The settings without which the router can't answer: not even Django's own checks can be run.
+NEEDED = {
+    "SHARDS": (list | tuple, 'SHARDS = ["shard0", "shard1"], the aliases of the shards'),
+    "SHARDED_APPS": (set | list | tuple, 'SHARDED_APPS = {"notes"}, the labels of the apps there'),
+}
 
 
 class ShardingConfig(AppConfig):
     name = "sharding"
+    default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self):
-        from sharding.checks import check_map, check_shards
+        for name, (kind, line) in NEEDED.items():
+            if not isinstance(getattr(settings, name, None), kind):
+                raise ImproperlyConfigured(f"The app sharding needs {name}. Write {line}.")
 
-        checks.register(check_shards)
-        checks.register(check_map, checks.Tags.database)
+        from sharding import checks
+
+        for check in (
+            checks.check_shards,
+            checks.check_apps,
+            checks.check_router,
+            checks.check_models,
+            checks.check_keys,
+            checks.check_workers,
+            checks.check_transactions,
+        ):
+            register(check)
+        register(checks.check_map, Tags.database)

@@ -1,47 +1,24 @@
-"""Logical shards: which bucket a key is in, and which shard has that bucket.
+"""The shard map: which shard has a bucket. It is a table in ``default``, the one place that knows.
 
-A key's highest bits are its bucket, so a bucket is a range of keys, and the rows of a bucket lie
-side by side in the index of the primary key. Which bucket a row is in never changes. Which shard
-has the bucket is in the shard map, a table in ``default``: the one place that knows.
+Here the map is read. What moves buckets, and changes the map, is ``reshard``.
 """
 
 import time
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from operator import or_
 
 from django.conf import settings
-from django.db import DEFAULT_DB_ALIAS, models, transaction
-from django.db.models import F, Q
+from django.db import DEFAULT_DB_ALIAS, models
+from django.db.models import Q
 
-# 1024 are enough to spread evenly over dozens of shards, and few enough that the map is read in a
-# few milliseconds. The number can never change: it is in every key.
-BUCKET_BITS = 10
-BUCKETS = 1 << BUCKET_BITS
-KEY_BITS = 53  # JavaScript's numbers, and JSON's in many a reader, are exact up to 2**53
-BUCKET_SHIFT = KEY_BITS - BUCKET_BITS
+from sharding.keys import BUCKETS, keys_of
 
 # For how many seconds a process may go by a map that it has read. Whoever moves a bucket marks it
 # in the map, and waits this long: then nobody goes by an older map. (The idea is from "Online,
 # Asynchronous Schema Change in F1", Rae et al., VLDB 2013.)
 LEASE = 1.0
-
-
-def is_key(key):
-    """Return whether this can be a key at all: no shard has a row with any other."""
-    return key is not None and 0 <= key < 1 << KEY_BITS
-
-
-def bucket_of(key):
-    """Return the number of the bucket that a key is in. Raises ValueError where it is no key."""
-    if not is_key(key):
-        raise ValueError(f"{key} is not a key: no shard has such rows.")
-    return key >> BUCKET_SHIFT
-
-
-def keys_of(bucket):
-    """Return the first and the last key that a bucket can have."""
-    return bucket << BUCKET_SHIFT, (bucket + 1 << BUCKET_SHIFT) - 1
 
 
 def ranges(buckets):
@@ -75,8 +52,8 @@ class Bucket(models.Model):
 
     number = models.PositiveSmallIntegerField(primary_key=True)
     alias = models.CharField(max_length=63)
-    # While a bucket moves: the other shard that may have rows of it. They don't count.
-    copy = models.CharField(max_length=63, null=True, blank=True)  # noqa: DJ001
+    # While the bucket moves: the other shard that may have rows of it. They don't count.
+    uncounted_on = models.CharField(max_length=63, null=True, blank=True)  # noqa: DJ001
 
     class Meta:
         app_label = "sharding"
@@ -109,7 +86,7 @@ class ShardMap:
     version: int
     placement: int
     aliases: tuple  # by the bucket's number
-    copies: dict  # by the number of a bucket that is moving
+    moving: dict  # by the number of each bucket that is moving: the alias in ``uncounted_on``
 
     @cached_property
     def _buckets(self):
@@ -124,7 +101,7 @@ class ShardMap:
 
     def uncounted(self, alias):
         """Return the numbers of the buckets of which a shard may have rows that don't count."""
-        return [number for number, copy in self.copies.items() if copy == alias]
+        return [number for number, other in self.moving.items() if other == alias]
 
 
 class MapIncomplete(Exception):
@@ -139,7 +116,7 @@ def read_map():
     rows = list(
         Bucket.objects.using(DEFAULT_DB_ALIAS)
         .order_by("number")
-        .values_list("number", "alias", "copy")
+        .values_list("number", "alias", "uncounted_on")
     )
     if [number for number, _, _ in rows] != list(range(BUCKETS)):
         raise MapIncomplete(
@@ -150,7 +127,7 @@ def read_map():
         version.version,
         version.placement,
         tuple(alias for _, alias, _ in rows),
-        {number: copy for number, _, copy in rows if copy is not None},
+        {number: other for number, _, other in rows if other is not None},
     )
 
 
@@ -190,44 +167,24 @@ def map_version():
 def alias_of(bucket):
     """Return the alias of the shard that has a bucket."""
     current = shard_map()
-    if bucket in current.copies:
+    if bucket in current.moving:
         # It is moving: ask, so that the moment at which it has moved is the same for everybody.
         return Bucket.objects.using(DEFAULT_DB_ALIAS).get(pk=bucket).alias
     return current.aliases[bucket]
 
 
-def change_map(numbers, *, placement, **fields):
-    """Set fields of the entries of some buckets, and count the change, in one transaction.
-
-    ``placement`` tells whether a gather that is under way has to be done again.
-    """
-    with transaction.atomic(using=DEFAULT_DB_ALIAS):
-        # First, so that it locks out who else would change the map.
-        MapVersion.objects.using(DEFAULT_DB_ALIAS).update(
-            version=F("version") + 1, placement=F("placement") + int(placement)
-        )
-        Bucket.objects.using(DEFAULT_DB_ALIAS).filter(number__in=numbers).update(**fields)
-        transaction.on_commit(forget_map, using=DEFAULT_DB_ALIAS)
+def by_alias(items, bucket):
+    """Return a dict of lists of the items, by the alias of the shard of ``bucket(item)``."""
+    aliases, groups = {}, defaultdict(list)
+    for item in items:
+        number = bucket(item)
+        if number not in aliases:
+            aliases[number] = alias_of(number)
+        groups[aliases[number]].append(item)
+    return dict(groups)
 
 
 def first_map():
     """Yield ``(bucket, alias)``: to each of ``settings.SHARDS`` an equal run of buckets."""
     for number in range(BUCKETS):
         yield number, settings.SHARDS[number * len(settings.SHARDS) // BUCKETS]
-
-
-class Resharding(models.Model):
-    """The one row that says whether buckets are being moved, and keeps two runs from doing so.
-
-    ``number`` counts the runs, and ``beat`` goes up as long as the latest is alive.
-    """
-
-    number = models.BigIntegerField(default=0)
-    beat = models.BigIntegerField(default=0)
-    running = models.BooleanField(default=False)
-
-    class Meta:
-        app_label = "sharding"
-
-    def __str__(self):
-        return f"run {self.number}"

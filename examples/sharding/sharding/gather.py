@@ -3,155 +3,25 @@
 Each function takes a queryset that is bound to no shard. When a shard can't be asked, it raises
 ``ShardDown``, or if called with ``partial=True``, returns what the others know as ``Partial(value,
 missing)``, in which ``missing`` is a dict of errors by the aliases of the shards that it lacks.
-
-Each shard is asked once, of its own time: together the answers are no snapshot.
 """
 
-import os
-import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from functools import cached_property, cmp_to_key
-from functools import partial as bind
 from heapq import merge
 from itertools import islice, pairwise
-from typing import Any, NamedTuple
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connections
+from django.db import connections
 from django.db.models import Avg, Count, F, Max, Min, Sum
 from django.db.models.expressions import OrderBy
 from django.db.models.query import ModelIterable
 
-from sharding import buckets
+from sharding.buckets import alias_of
+from sharding.keys import bucket_of, is_key
+from sharding.scatter import Partial, ShardDown, answer, ask, ask_all, each
 
-
-class ShardDown(Exception):
-    """Some shards can't be asked. ``errors`` has the error of each, by its alias."""
-
-    def __init__(self, errors):
-        self.errors = errors
-        super().__init__(
-            "; ".join(f"{alias} can't be asked: {error}" for alias, error in errors.items())
-        )
-
-
-class Partial(NamedTuple):
-    value: Any
-    missing: dict
-
-
-# One thread a shard, for all of this process: its connection stays open, and there is one.
-_threads = {}
-
-
-def _forked():
-    _threads.clear()  # fork() leaves all threads but one behind
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
-
-
-def _thread(alias):
-    if alias not in _threads:
-        # Two threads that come here at once make two: the one that is not kept ends when idle.
-        _threads.setdefault(alias, ThreadPoolExecutor(1, thread_name_prefix=f"gather {alias}"))
-    return _threads[alias]
-
-
-def _sequential(aliases):
-    """Return whether to ask one shard after the other, in this thread.
-
-    Inside a transaction, since no other thread is inside it; in a thread of ours, which would wait
-    for itself; and with SQLite, since in one process that is the faster way.
-    """
-    return (
-        threading.current_thread().name.startswith("gather ")
-        or any(connection.in_atomic_block for connection in connections.all(initialized_only=True))
-        or any(connections[alias].vendor == "sqlite" for alias in aliases)
-    )
-
-
-def _ask_in_thread(alias, question, wrappers):
-    connection = connections[alias]
-    connection.execute_wrappers = wrappers  # whoever listens in the asking thread hears this too
-    was_open = connection.connection is not None
-    try:
-        return question()
-    except (OperationalError, InterfaceError):
-        connection.close()
-        if not was_open:
-            raise
-        return question()  # the server may have closed the connection since it was last used
-    finally:
-        connection.execute_wrappers = []
-
-
-def _ask(questions, partial):
-    """Return ``({alias: answer}, {alias: error})`` to a dict of questions: callables, by alias."""
-    if _sequential(questions):
-        asked = questions
-    else:
-        asked = {
-            alias: _thread(alias)
-            .submit(
-                copy_context().run,
-                _ask_in_thread,
-                alias,
-                question,
-                list(connections[alias].execute_wrappers),
-            )
-            .result
-            for alias, question in questions.items()
-        }
-    answers, errors = {}, {}
-    for alias, question in asked.items():
-        try:
-            answers[alias] = question()
-        except (OperationalError, InterfaceError) as error:
-            errors[alias] = error
-    if errors and not partial:
-        raise ShardDown(errors)
-    return answers, errors
-
-
-def _ask_all(queryset, question, partial):
-    """As ``_ask()``, with ``question(queryset)`` for each shard's part of the queryset."""
-    if queryset._db is not None:
-        raise ValueError(f"This queryset asks {queryset._db} alone: it has a using().")
-    if queryset.query.is_sliced or queryset.query.combinator:
-        raise TypeError("A slice or a union of each shard is not one of all shards.")
-    while True:
-        until, shard_map = buckets.leased_map()
-        if shard_map.copies:
-            # A move is under way. What moved since that map was read, counts on its new shard.
-            until, shard_map = time.monotonic() + buckets.LEASE, buckets.read_map()
-        questions = {}
-        for alias in settings.SHARDS:
-            rows = queryset.using(alias)
-            if uncounted := shard_map.uncounted(alias):
-                rows = rows.exclude(buckets.in_buckets(uncounted))
-            questions[alias] = bind(question, rows)
-        answers = _ask(questions, partial)
-        # Rows may have come to be on a shard, or gone from it, that the map we went by didn't say.
-        # But whoever moves them announces it LEASE seconds before.
-        if time.monotonic() < until or buckets.map_version().placement == shard_map.placement:
-            return answers
-        buckets.forget_map()
-
-
-def each(queryset, question, *, partial=False):
-    """Return ``{alias: question(its part of the queryset)}``.
-
-    ``question`` has to evaluate what it is given: it is called in the thread of that shard.
-    """
-    return _answer(*_ask_all(queryset, question, partial), partial)
-
-
-def _answer(value, missing, partial):
-    return Partial(value, missing) if partial else value
+__all__ = [
+    "AllRows", "Partial", "ShardDown", "aggregate", "count", "each", "in_bulk", "top"
+]  # fmt: skip
 
 
 def _of_rows(queryset):
@@ -162,48 +32,39 @@ def _of_rows(queryset):
 
 def count(queryset, *, partial=False):
     """Return how many rows all shards have."""
-    answers, errors = _ask_all(_of_rows(queryset), lambda rows: rows.count(), partial)
-    return _answer(sum(answers.values()), errors, partial)
+    answers, errors = ask_all(_of_rows(queryset), lambda rows: rows.count(), partial)
+    return answer(sum(answers.values()), errors, partial)
+
+
+def _sum(values):
+    first, *rest = values
+    return sum(rest, start=first)  # of intervals, too
+
+
+# What to ask of each shard, and how to combine the answers: a function of a list for each part.
+PARTS = {
+    Count: ([Count], _sum),
+    Sum: ([Sum], _sum),
+    Min: ([Min], min),
+    Max: ([Max], max),
+    # A mean is not the mean of means.
+    Avg: ([Sum, Count], lambda sums, counts: _sum(sums) / sum(counts)),
+}
 
 
 def _parts(name, aggregate):
-    """Return the aggregates to ask of each shard, by name, and how to combine their answers.
-
-    The latter takes a dict of lists of the answers, less None: that is what Sum, Min, Max and Avg
-    say of no rows.
-    """
-    if aggregate.distinct or type(aggregate) not in (Count, Sum, Min, Max, Avg):
+    """Return the aggregates to ask of each shard, by name. Raises TypeError where none would do."""
+    if aggregate.distinct or type(aggregate) not in PARTS:
         what = f"{type(aggregate).__name__}{'(distinct)' if aggregate.distinct else ''}"
         raise TypeError(f"{what} of all rows doesn't follow from the {what} of each shard.")
     if hasattr(aggregate.default, "resolve_expression"):
         raise TypeError("A default has to be a plain value: no database combines the answers.")
     _, args, kwargs = aggregate.deconstruct()
     kwargs.pop("default", None)  # else each shard without rows would put it in
+    parts, _ = PARTS[type(aggregate)]
     if isinstance(aggregate, Avg):
-        # A mean is not the mean of means.
-        parts = {
-            f"{name}__{part.__name__}": part(*args, filter=kwargs.get("filter"))
-            for part in (Sum, Count)
-        }
-        total, number = parts
-
-        def combine(answers):
-            if not answers[total]:
-                return aggregate.default
-            return sum_of(answers[total]) / sum(answers[number])
-    else:
-        parts = {name: type(aggregate)(*args, **kwargs)}
-        function = {Count: sum_of, Sum: sum_of, Min: min, Max: max}[type(aggregate)]
-
-        def combine(answers):
-            return function(answers[name]) if answers[name] else aggregate.default
-
-    return parts, combine
-
-
-def sum_of(values):
-    first, *rest = values
-    return sum(rest, start=first)  # of intervals, too
+        kwargs = {"filter": kwargs.get("filter")}  # the output_field is that of the mean
+    return {f"{name}__{part.__name__}": part(*args, **kwargs) for part in parts}
 
 
 def aggregate(queryset, *, partial=False, **aggregates):
@@ -211,28 +72,33 @@ def aggregate(queryset, *, partial=False, **aggregates):
 
     For Count, Sum, Min, Max and Avg; raises TypeError for others, and for ``distinct=True``.
     """
-    asked, combine = {}, {}
+    parts = {name: _parts(name, wanted) for name, wanted in aggregates.items()}
+    asked = {part: query for of_one in parts.values() for part, query in of_one.items()}
+    shards, errors = ask_all(_of_rows(queryset), lambda rows: rows.aggregate(**asked), partial)
+    value = {}
     for name, wanted in aggregates.items():
-        parts, combine[name] = _parts(name, wanted)
-        asked |= parts
-    shards, errors = _ask_all(_of_rows(queryset), lambda rows: rows.aggregate(**asked), partial)
-    answers = {
-        name: [answer[name] for answer in shards.values() if answer[name] is not None]
-        for name in asked
-    }
-    return _answer({name: combine[name](answers) for name in aggregates}, errors, partial)
+        _, combine = PARTS[type(wanted)]
+        # Less None, which is what Sum, Min, Max and Avg say of no rows.
+        answers = [
+            [given[part] for given in shards.values() if given[part] is not None]
+            for part in parts[name]
+        ]
+        value[name] = combine(*answers) if answers[0] else wanted.default
+    return answer(value, errors, partial)
 
 
 def in_bulk(queryset, keys, *, partial=False):
     """Return a dict of rows by their keys, asking only the shards that have such keys."""
     groups = {}
-    for key in filter(buckets.is_key, keys):
-        groups.setdefault(buckets.alias_of(buckets.bucket_of(key)), []).append(key)
-    questions = {alias: bind(queryset.using(alias).in_bulk, keys) for alias, keys in groups.items()}
-    answers, errors = _ask(questions, partial)
-    return _answer(
-        {key: row for answer in answers.values() for key, row in answer.items()}, errors, partial
-    )
+    for key in filter(is_key, keys):
+        groups.setdefault(alias_of(bucket_of(key)), []).append(key)
+    questions = {
+        shard: lambda alias, keys=keys: queryset.using(alias).in_bulk(keys)
+        for shard, keys in groups.items()
+    }
+    answers, errors = ask(queryset.model, questions, partial)
+    rows = {key: row for found in answers.values() for key, row in found.items()}
+    return answer(rows, errors, partial)
 
 
 def _order(queryset):
@@ -290,7 +156,7 @@ def top(queryset, stop=None, start=0, *, partial=False):
     def first_rows(rows):
         return [([vars(row).pop(name) for name in names], row) for row in rows[:stop]]
 
-    answers, errors = _ask_all(ordered, first_rows, partial)
+    answers, errors = ask_all(ordered, first_rows, partial)
     key = _comparison(order)
     for alias, rows in answers.items():
         if any(key(after) < key(before) for before, after in pairwise(rows)):
@@ -298,7 +164,7 @@ def top(queryset, stop=None, start=0, *, partial=False):
                 f"{alias} doesn't sort as Python does: give the column the collation C."
             )
     merged = islice(merge(*answers.values(), key=key), start, stop)
-    return _answer([row for _, row in merged], errors, partial)
+    return answer([row for _, row in merged], errors, partial)
 
 
 class AllRows:

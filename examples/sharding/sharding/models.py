@@ -4,132 +4,25 @@ Django tells a router little: ``create()``, ``get_or_create()``, ``bulk_create()
 come without an instance. Here each finds the shard from the key, in what it is given.
 """
 
-import time
-from collections import defaultdict
 from contextlib import contextmanager
-from contextvars import ContextVar
 
 from django.apps import apps
 from django.conf import settings
-from django.db import connections, models, router, transaction
+from django.db import models, router
 from django.db.models.expressions import Col
 from django.db.models.lookups import Exact, In
 from django.db.models.sql.where import AND, WhereNode
 
 from sharding import gather
-from sharding.buckets import (
-    Bucket,
-    MapVersion,
-    alias_of,
-    bucket_of,
-    forget_map,
-    in_buckets,
-    is_key,
-    shard_map,
-)
-from sharding.fences.models import HeldBucket
-from sharding.keys import new_key
+from sharding.buckets import Bucket, MapVersion, alias_of, by_alias, in_buckets, shard_map
+from sharding.fields import KeyField, ShardUnknown, bucket_of_row, needed, shard_keys
+from sharding.keys import bucket_of, is_key
+from sharding.writing import writing
 
-__all__ = ["Bucket", "MapVersion"]  # so that Django finds them
+# For Django, which looks here for models, and for those who write models of their own.
+__all__ = ["Bucket", "KeyField", "MapVersion", "Resharding", "Sharded", "ShardedQuerySet"]
 
 LOOKUPS = (Exact, In)  # the conditions that tell the shard
-PATIENCE = 10  # seconds that a write waits for a bucket that is moving
-
-
-class ShardUnknown(Exception):
-    """Nothing says which shard a query is for."""
-
-
-class WrongShard(Exception):
-    """The rows belong on another shard than the one that was named with using()."""
-
-
-class BucketMoving(Exception):
-    """The bucket is moving just now: do the whole transaction again."""
-
-
-_bucket = ContextVar("bucket", default=None)
-
-
-@contextmanager
-def in_bucket(bucket):
-    """Take what doesn't tell its bucket to be in this one, and put new rows there.
-
-    For code that asks a router with no hint at all, such as the admin's. Inside, ask for a row,
-    never for a count: it would be that of one shard.
-    """
-    token = _bucket.set(bucket)
-    try:
-        yield
-    finally:
-        _bucket.reset(token)
-
-
-class KeyField(models.BigIntegerField):
-    """A primary key that tells its shard.
-
-    ``of`` names the foreign key to the row that this one belongs to, and shares the bucket of. A
-    model without it is at the root: each new row may be in any bucket.
-    """
-
-    def __init__(self, *args, of=None, **kwargs):
-        self.of = of
-        super().__init__(*args, **{"primary_key": True, "editable": False, **kwargs})
-
-    def deconstruct(self):
-        name, path, args, kwargs = super().deconstruct()
-        if self.of is not None:
-            kwargs["of"] = self.of
-        return name, path, args, kwargs
-
-    def has_default(self):
-        return True  # so that saving a new row doesn't try an UPDATE first
-
-    def get_default(self):
-        # A row at the root can be found from the moment that it is made, before it is saved.
-        return new_key(_bucket.get()) if self.of is None else None
-
-    def get_pk_value_on_save(self, instance):
-        if self.of is None:
-            return self.get_default()  # formsets take away the key of a row that is new
-        return new_key(needed(bucket_of_row(instance), self.model))
-
-
-def shard_keys(model):
-    """Return the fields of a model that tell the shard: its own key, and that of its parent."""
-    of = getattr(model._meta.pk, "of", None)
-    return [model._meta.pk, model._meta.get_field(of)] if of else [model._meta.pk]
-
-
-def bucket_of_row(row):
-    """Return the number of a row's bucket, or None when its keys don't tell yet."""
-    if not isinstance(row._meta.pk, KeyField):
-        return None
-    # Not getattr(): while a row is being made, that would go and look it up.
-    keys = (vars(row).get(field.attname) for field in shard_keys(type(row)))
-    return next((bucket_of(key) for key in keys if key is not None), None)
-
-
-def needed(bucket, model):
-    if bucket is None:
-        fields = " or ".join(f"{field.name}=" for field in shard_keys(model))
-        raise ShardUnknown(
-            f"On which shard is this {model._meta.verbose_name}? Pass {fields}, name the shard "
-            "with using(), or ask all shards: sharding.gather."
-        )
-    return bucket
-
-
-def shard_of(model, instance=None, bucket=None, **hints):
-    """Return the alias of the shard that a router's hints lead to, or raise ``ShardUnknown``.
-
-    ``instance`` is the row, or one that it belongs to; ``bucket`` is ``ShardedQuerySet``'s hint.
-    """
-    if bucket is None and instance is not None:
-        bucket = bucket_of_row(instance)
-    if bucket is None:
-        bucket = _bucket.get()
-    return alias_of(needed(bucket, model))
 
 
 def buckets_asked_for(query):
@@ -158,49 +51,6 @@ def buckets_asked_for(query):
         return None
 
     return asked_for(query.where)
-
-
-def by_alias(items, bucket):
-    """Return a dict of lists of the items, by the alias of the shard of ``bucket(item)``."""
-    aliases, groups = {}, defaultdict(list)
-    for item in items:
-        number = bucket(item)
-        if number not in aliases:
-            aliases[number] = alias_of(number)
-        groups[aliases[number]].append(item)
-    return dict(groups)
-
-
-@contextmanager
-def writing(buckets, using=None):
-    """Open a transaction on the shard that has these buckets, and yield its alias.
-
-    The shard keeps the buckets until the transaction ends: no move can come between. While one of
-    them is on the move, wait for it; in a transaction that was open before, raise ``BucketMoving``,
-    since what it did already has to be done again too.
-    """
-    buckets = sorted(buckets)
-    aliases = {alias_of(bucket) for bucket in buckets}
-    if using is not None and aliases != {using}:
-        raise WrongShard(f"These rows belong on {' and '.join(sorted(aliases))}, not on {using}.")
-    until = time.monotonic() + PATIENCE
-    while True:
-        if len(aliases) != 1:
-            raise WrongShard(f"One transaction can't write to {' and '.join(sorted(aliases))}.")
-        (alias,) = aliases
-        nested = connections[alias].in_atomic_block
-        with transaction.atomic(using=alias, savepoint=False):
-            # In the order of their numbers, so that no two transactions wait for each other. The
-            # lock is the database's, or where it has none for rows, the transaction itself.
-            held = HeldBucket.objects.using(alias).select_for_update().order_by("number")
-            if len(held.filter(number__in=buckets)) == len(buckets):
-                yield alias
-                return
-        if nested or time.monotonic() > until:
-            raise BucketMoving(f"A bucket is moving from or to {alias}: try again.")
-        time.sleep(0.01)
-        forget_map()
-        aliases = {alias_of(bucket) for bucket in buckets}
 
 
 class ShardedQuerySet(models.QuerySet):
@@ -292,23 +142,37 @@ class ShardedQuerySet(models.QuerySet):
     def _writing(self):
         """Yield this queryset, bound to its shard, in a transaction that holds its buckets."""
         self._for_write = True
+        # Where the buckets of its conditions are now, writing() finds anew: they may be moving.
+        alias, using = self.db, self._db
         buckets, queryset = buckets_asked_for(self.query), self
         if buckets is None:
-            alias = self.db
+            using = alias
             buckets = shard_map().buckets(alias)
             if uncounted := shard_map().uncounted(alias):
                 queryset = self.exclude(in_buckets(uncounted))
         if not buckets:
             yield queryset
             return
-        with writing(buckets, self._db or self.db) as alias:
+        with writing(buckets, using) as alias:
             yield queryset.using(alias)
+
+
+class ShardedManager(models.Manager.from_queryset(ShardedQuerySet)):
+    def db_manager(self, using=None, hints=None):
+        """As Django's, but what belongs to a row isn't bound to the shard that has the row now.
+
+        To create such, Django asks the router, and then passes the answer as if the caller had said
+        ``using()``. A move may come between: the new row belongs where its bucket is by then.
+        """
+        if hasattr(self, "instance"):  # a related manager
+            using = None
+        return super().db_manager(using, hints)
 
 
 class Sharded(models.Model):
     """A row on a shard. The model gives it an ``id`` that is a ``KeyField``."""
 
-    objects = ShardedQuerySet.as_manager()
+    objects = ShardedManager()
 
     class Meta:
         abstract = True
@@ -353,3 +217,20 @@ def sharded_models():
         return 0 if of is None else 1 + depth(model._meta.get_field(of).related_model)
 
     return sorted(found, key=depth)
+
+
+class Resharding(models.Model):
+    """The one row that says whether buckets are being moved, and keeps two runs from doing so.
+
+    ``number`` counts the runs, and ``beat`` goes up as long as the latest is alive.
+    """
+
+    number = models.BigIntegerField(default=0)
+    beat = models.BigIntegerField(default=0)
+    running = models.BooleanField(default=False)
+
+    class Meta:
+        app_label = "sharding"
+
+    def __str__(self):
+        return f"run {self.number}"

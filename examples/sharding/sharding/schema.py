@@ -1,28 +1,12 @@
-"""Which migrations a shard has and lacks; and the errors of a database, in one line."""
-
-from contextlib import contextmanager
+"""Which migrations a database has, and which it lacks."""
 
 from django.apps import apps
 from django.conf import settings
 from django.core.management import CommandError
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections, router
+from django.db import DEFAULT_DB_ALIAS, connections, router
 from django.db.migrations.executor import MigrationExecutor
 
-from sharding.buckets import MapIncomplete
-
-
-@contextmanager
-def errors_name(alias):
-    """Turn an error of a database, or of the shard map, into a CommandError: one line."""
-    try:
-        yield
-    except MapIncomplete as error:
-        raise CommandError(str(error)) from error
-    except DatabaseError as error:
-        name = connections[alias].settings_dict["NAME"]
-        raise CommandError(
-            f'Database "{alias}" ({name}): {" ".join(str(error).split())}'
-        ) from error
+from sharding.errors import errors_in_one_line, some
 
 
 def labels(alias):
@@ -40,10 +24,10 @@ def labels(alias):
 def difference(alias):
     """Return two lists of migrations: those that a shard lacks, and those that only it knows.
 
-    Each as `customers.0001_initial`; the first in the order to apply them in. Raises CommandError
+    Each as ``app.0001_initial``; the first in the order to apply them in. Raises CommandError
     where the shard can't be asked.
     """
-    with errors_name(alias):
+    with errors_in_one_line(alias):
         executor = MigrationExecutor(connections[alias])
     wanted = labels(alias)
     leaves = [leaf for leaf in executor.loader.graph.leaf_nodes() if leaf[0] in wanted]
@@ -59,8 +43,14 @@ def check_migrated(alias):
     if lacks:
         command = "migrate" if alias == DEFAULT_DB_ALIAS else "migrate_shards"
         raise CommandError(
-            f'Database "{alias}" lacks {", ".join(lacks)}. Run: python manage.py {command}'
+            f'Database "{alias}" lacks {some(lacks)}. Run: python manage.py {command}'
         )
+
+
+def check_all_migrated():
+    """Raise CommandError where ``default`` or a shard lacks migrations, or can't be asked."""
+    for alias in [DEFAULT_DB_ALIAS, *settings.SHARDS]:
+        check_migrated(alias)
 
 
 def check_shard(alias):

@@ -19,7 +19,9 @@ DATABASES = {
     }
     for alias in ["default", *SHARDS]
 }
-DATABASE_ROUTERS = ["shop.routers.ShardRouter"]
+SHARDED_APPS = {"customers"}  # by app label; all others are in default
+DATABASE_ROUTERS = ["sharding.routers.ShardRouter"]
+DIRECTORY_OWNER = "customers.Customer"  # whose e-mail addresses are unique across the shards
 
 # The numbers that this host's processes may take, one each, for the keys that they make. A second
 # host gets others: range(64, 128).

@@ -26,9 +26,9 @@ from django.db.models import Sum  # noqa: E402
 
 from customers.models import Customer, Order  # noqa: E402
 from sharding import buckets, gather  # noqa: E402
-from sharding.keys import new_key  # noqa: E402
-from sharding.models import writing  # noqa: E402
+from sharding.keys import bucket_of, new_key  # noqa: E402
 from sharding.reshard import reshard  # noqa: E402
+from sharding.writing import writing  # noqa: E402
 
 buckets.LEASE = 0.1
 MOVING = [0, 1, 255, 300, 511, 512, 700, 1023]
@@ -81,7 +81,7 @@ def write(random):
                 order = Customer.objects.get(pk=key).orders.create(product_id=7, price=1)
                 state[1].add(order.pk)
             elif way == 4:
-                with writing({buckets.bucket_of(key)}):
+                with writing({bucket_of(key)}):
                     order = Order.objects.create(customer_id=key, product_id=8, price=1)
                     Customer.objects.filter(pk=key).update(email=str(state[0] + 1))
                 state[0] += 1

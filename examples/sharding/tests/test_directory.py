@@ -124,13 +124,13 @@ def test_many_rows_are_gone_through_in_chunks(shop, monkeypatch, capsys):
     monkeypatch.setattr("directory.management.commands.reconcile.CHUNK", 2)
     pks = [customer_on("shard1").pk for _ in range(5)]
     EmailAddress.objects.bulk_create(
-        EmailAddress(email=f"{n}@x.example", customer_id=new_key(), claimed=timezone.now())
+        EmailAddress(email=f"{n}@x.example", owner_id=new_key(), claimed=timezone.now())
         for n in range(5)
     )
     assert reconcile(capsys) == (
         "5 addresses released that no customer has, 5 claimed for customers.\n"
     )
-    assert set(EmailAddress.objects.values_list("customer_id", flat=True)) == set(pks)
+    assert set(EmailAddress.objects.values_list("owner_id", flat=True)) == set(pks)
 
 
 @pytest.mark.parametrize("value", ["soon", "", "nan"])

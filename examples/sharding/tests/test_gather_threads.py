@@ -8,19 +8,19 @@ from django.db import OperationalError, connections, transaction
 
 from conftest import customer_on
 from customers.models import Customer
-from sharding import gather
+from sharding import gather, scatter
 
 CUSTOMERS = Customer.objects.all()
 
 
 @pytest.fixture
 def threads(shop, monkeypatch):
-    monkeypatch.setattr(gather, "_threads", {})
+    monkeypatch.setattr(scatter, "_threads", {})
     # What it is that SQLite's files are taken for: anything but SQLite.
     for alias in settings.SHARDS:
         monkeypatch.setattr(type(connections[alias]), "vendor", "a server")
     yield
-    for pool in gather._threads.values():
+    for pool in scatter._threads.values():
         pool.submit(connections.close_all).result()
         pool.shutdown()
 

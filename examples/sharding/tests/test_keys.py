@@ -12,8 +12,18 @@ import pytest
 from django.conf import settings
 
 from sharding import keys
-from sharding.buckets import BUCKETS, KEY_BITS, bucket_of, keys_of
-from sharding.keys import EPOCH, NoKeys, claim, new_key, new_keys, when
+from sharding.keys import (
+    BUCKETS,
+    EPOCH,
+    KEY_BITS,
+    NoKeys,
+    bucket_of,
+    claim,
+    keys_of,
+    new_key,
+    new_keys,
+    when,
+)
 
 STRESS = bool(os.environ.get("STRESS"))
 PROCESSES = 8

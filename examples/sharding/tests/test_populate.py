@@ -7,7 +7,7 @@ from customers.models import Customer, Order
 from directory.models import EmailAddress
 from products.models import Product
 from sharding import gather
-from sharding.buckets import bucket_of
+from sharding.keys import bucket_of
 
 pytestmark = pytest.mark.django_db(databases=ALIASES)
 

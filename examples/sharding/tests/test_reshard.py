@@ -19,11 +19,12 @@ from django.db import connections, transaction
 import sharding.reshard
 from customers.models import Customer, Order
 from sharding import buckets
-from sharding.buckets import bucket_of, in_buckets, keys_of, read_map
+from sharding.buckets import in_buckets, read_map
 from sharding.fences.models import HeldBucket
-from sharding.keys import new_key
-from sharding.models import BucketMoving, sharded_models
+from sharding.keys import BUCKETS, bucket_of, keys_of, new_key
+from sharding.models import sharded_models
 from sharding.reshard import reshard, turn
+from sharding.writing import BucketMoving
 
 SHARDS = ["shard0", "shard1", "shard2", "shard3"]
 
@@ -58,7 +59,7 @@ def rows(alias, *numbers):
 def check_that_all_is_at_rest():
     """Each bucket has rows on one shard, the map's, and that is the one that holds it."""
     found = read_map()
-    assert not found.copies
+    assert not found.moving
     for alias in SHARDS:
         held = set(HeldBucket.objects.using(alias).values_list("number", flat=True))
         assert held == set(found.buckets(alias))
@@ -248,7 +249,7 @@ def test_ctrl_c(customers, monkeypatch):
     failing(monkeypatch, "copy", KeyboardInterrupt())
     with pytest.raises(CommandError, match="Stopped. Run reshard again to go on."):
         call_command("reshard", to="shard1", buckets="1")
-    assert set(read_map().copies) == {1}
+    assert set(read_map().moving) == {1}
     customers[5].save()
 
 
@@ -347,7 +348,7 @@ def test_a_transaction_that_has_written_is_waited_for(customers, shop):
         moving = threading.Thread(target=lambda: (reshard([1], "shard1"), connections.close_all()))
         moving.start()
         time.sleep(0.3)
-        assert read_map().copies == {1: "shard1"}
+        assert read_map().moving == {1: "shard1"}
         assert moving.is_alive()
     moving.join()
     assert Customer.objects.using("shard1").get(pk=customers[3].pk).name == "last moment"
@@ -407,8 +408,8 @@ def test_killed_under_load(migrated, tmp_path):
 def check_files(folder, written):
     """Compare the files with what the writers were told, without Django."""
     with closing(sqlite3.connect(folder / "default.sqlite3")) as connection:
-        copies = connection.execute("SELECT number FROM sharding_bucket WHERE copy IS NOT NULL")
-        assert copies.fetchall() == []
+        moving = "SELECT number FROM sharding_bucket WHERE uncounted_on IS NOT NULL"
+        assert connection.execute(moving).fetchall() == []
         aliases = dict(connection.execute("SELECT number, alias FROM sharding_bucket"))
     customers, orders, holders = {}, {}, {}
     for alias in SHARDS:
@@ -423,7 +424,7 @@ def check_files(folder, written):
             for key, customer in connection.execute("SELECT id, customer_id FROM customers_order"):
                 assert key not in orders and aliases[bucket_of(key)] == alias
                 orders[key] = customer
-    assert len(holders) == buckets.BUCKETS
+    assert len(holders) == BUCKETS
     expected = {int(key): state for each in written for key, state in each["expected"].items()}
     theirs = {key: email for key, (name, email) in customers.items() if name != "still"}
     assert theirs == {key: str(count) for key, (count, _) in expected.items()}

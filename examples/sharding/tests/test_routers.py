@@ -17,18 +17,14 @@ from conftest import ALIASES, bucket_on, customer_on
 from customers.models import Customer, Order
 from directory.models import EmailAddress
 from products.models import Product
-from sharding.buckets import Bucket, alias_of, bucket_of, change_map, forget_map
+from sharding.buckets import Bucket, alias_of, forget_map
 from sharding.fences.models import HeldBucket
-from sharding.keys import new_key
-from sharding.models import (
-    BucketMoving,
-    ShardUnknown,
-    WrongShard,
-    in_bucket,
-    sharded_models,
-    writing,
-)
-from shop.routers import ShardRouter
+from sharding.fields import ShardUnknown, in_bucket
+from sharding.keys import bucket_of, new_key
+from sharding.models import sharded_models
+from sharding.reshard import change_map
+from sharding.routers import ShardRouter
+from sharding.writing import BucketMoving, WrongShard, writing
 
 pytestmark = pytest.mark.django_db(databases=ALIASES)
 
@@ -319,7 +315,7 @@ def test_a_transaction_is_on_one_shard(customers):
 def test_a_shard_takes_no_write_for_a_bucket_that_it_does_not_hold(monkeypatch):
     customer = customer_on("shard1")
     models.QuerySet(HeldBucket, using="shard1").filter(number=customer.bucket).delete()
-    monkeypatch.setattr("sharding.models.PATIENCE", 0.05)
+    monkeypatch.setattr("sharding.writing.PATIENCE", 0.05)
     for write in (
         customer.save,
         customer.delete,

@@ -4,7 +4,7 @@ import django.db.models.lookups
 import django.utils.timezone
 from django.db import migrations, models
 
-import sharding.models
+import sharding.fields
 
 
 class Migration(migrations.Migration):
@@ -17,7 +17,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Customer",
             fields=[
-                ("id", sharding.models.KeyField(editable=False, primary_key=True, serialize=False)),
+                ("id", sharding.fields.KeyField(editable=False, primary_key=True, serialize=False)),
                 ("name", models.CharField(db_index=True, max_length=100)),
                 ("email", models.EmailField(max_length=254)),
                 (
@@ -37,7 +37,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    sharding.models.KeyField(
+                    sharding.fields.KeyField(
                         editable=False, of="customer", primary_key=True, serialize=False
                     ),
                 ),

@@ -11,7 +11,7 @@ class Migration(migrations.Migration):
             name="EmailAddress",
             fields=[
                 ("email", models.EmailField(max_length=254, primary_key=True, serialize=False)),
-                ("customer_id", models.BigIntegerField(db_index=True)),
+                ("owner_id", models.BigIntegerField(db_index=True)),
                 ("claimed", models.DateTimeField()),
             ],
             options={

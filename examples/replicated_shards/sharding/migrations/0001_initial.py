@@ -23,7 +23,7 @@ class Migration(migrations.Migration):
             fields=[
                 ("number", models.PositiveSmallIntegerField(primary_key=True, serialize=False)),
                 ("alias", models.CharField(max_length=63)),
-                ("copy", models.CharField(blank=True, max_length=63, null=True)),
+                ("uncounted_on", models.CharField(blank=True, max_length=63, null=True)),
             ],
         ),
         migrations.CreateModel(
@@ -37,16 +37,6 @@ class Migration(migrations.Migration):
                 ),
                 ("version", models.BigIntegerField(default=1)),
                 ("placement", models.BigIntegerField(default=1)),
-            ],
-        ),
-        migrations.CreateModel(
-            name="ReadableFrom",
-            fields=[
-                (
-                    "alias",
-                    models.CharField(max_length=63, primary_key=True, serialize=False),
-                ),
-                ("position", models.CharField(max_length=63)),
             ],
         ),
         migrations.CreateModel(

@@ -23,7 +23,7 @@ class Migration(migrations.Migration):
             fields=[
                 ("number", models.PositiveSmallIntegerField(primary_key=True, serialize=False)),
                 ("alias", models.CharField(max_length=63)),
-                ("copy", models.CharField(blank=True, max_length=63, null=True)),
+                ("uncounted_on", models.CharField(blank=True, max_length=63, null=True)),
             ],
         ),
         migrations.CreateModel(

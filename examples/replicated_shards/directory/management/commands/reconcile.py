@@ -2,14 +2,16 @@ from datetime import timedelta
 
 from django.core.management import BaseCommand, CommandError
 from django.utils import timezone
+from django.utils.text import capfirst
 from tqdm import tqdm
 
-from customers.models import Customer
-from directory.claims import mend, normalised
+from directory.claims import mend, normalised, owner_model
 from directory.models import EmailAddress
 from sharding import gather
-from sharding.buckets import BUCKETS, alias_of, bucket_of, in_buckets
-from sharding.errors import shard_errors_in_one_line
+from sharding.buckets import alias_of, in_buckets
+from sharding.errors import errors_in_one_line
+from sharding.keys import BUCKETS, bucket_of
+from sharding.schema import check_all_migrated
 
 CHUNK = 900  # keys in one query: some builds of SQLite take no more than 999 parameters
 
@@ -23,37 +25,34 @@ def chunks(rows, key):
 
 
 def unused(addresses):
-    """Return those of the addresses that no customer has, by bucket."""
-    customers = gather.in_bulk(Customer.objects.all(), {a.customer_id for a in addresses})
+    """Return those of the addresses that nobody has, by bucket."""
+    owners = gather.in_bulk(owner_model().objects.all(), {a.owner_id for a in addresses})
     found = {}
     for address in addresses:
-        customer = customers.get(address.customer_id)
-        if customer is None or normalised(customer.email) != address.email:
-            found.setdefault(bucket_of(address.customer_id), []).append(address.pk)
+        owner = owners.get(address.owner_id)
+        if owner is None or normalised(owner.email) != address.email:
+            found.setdefault(bucket_of(address.owner_id), []).append(address.pk)
     return found
 
 
-def unclaimed(customers):
-    """Return the keys of those of the customers whose address the directory doesn't have."""
-    owners = dict(
-        EmailAddress.objects.filter(pk__in={normalised(c.email) for c in customers}).values_list(
-            "email", "customer_id"
-        )
-    )
-    return [c.pk for c in customers if owners.get(normalised(c.email)) != c.pk]
+def unclaimed(owners):
+    """Return the keys of those of the owners whose address the directory doesn't have."""
+    addresses = EmailAddress.objects.filter(pk__in={normalised(owner.email) for owner in owners})
+    claimed = dict(addresses.values_list("email", "owner_id"))
+    return [owner.pk for owner in owners if claimed.get(normalised(owner.email)) != owner.pk]
 
 
 class Command(BaseCommand):
     help = (
-        "Make the directory of e-mail addresses and the customers agree: what a crash has left "
-        "between the two is mended. The exit status is 1 when two customers have one address."
+        "Make the directory of e-mail addresses agree with the rows on the shards: what a crash "
+        "has left between the two is mended. The exit status is 1 when two have one address."
     )
 
     def add_arguments(self, parser):
         parser.add_argument(
             "--older-than",
             default=60,
-            help="leave alone what was claimed less than so many seconds ago: a customer may be "
+            help="leave alone what was claimed less than so many seconds ago: somebody may be "
             "about to use it (60)",
         )
 
@@ -66,7 +65,10 @@ class Command(BaseCommand):
             ) from None
         released = claimed = 0
         conflicts = []
-        with shard_errors_in_one_line(EmailAddress):
+        owners = owner_model()
+        one, many = owners._meta.verbose_name, owners._meta.verbose_name_plural
+        check_all_migrated()
+        with errors_in_one_line():
             addresses = EmailAddress.objects.filter(claimed__lte=before)
             total = addresses.count() + BUCKETS
             with tqdm(total=total, disable=None) as bar:
@@ -75,19 +77,19 @@ class Command(BaseCommand):
                         released += mend(bucket, addresses=keys)[0]
                     bar.update(len(chunk))
                 for bucket in range(BUCKETS):
-                    rows = Customer.objects.using(alias_of(bucket)).filter(in_buckets([bucket]))
+                    rows = owners.objects.using(alias_of(bucket)).filter(in_buckets([bucket]))
                     for chunk in chunks(rows, "id"):
                         if keys := unclaimed(chunk):
-                            _, more, taken = mend(bucket, customers=keys)
+                            _, more, taken = mend(bucket, owners=keys)
                             claimed += more
                             conflicts += taken
                     bar.update(1)
         self.stdout.write(
-            f"{released} addresses released that no customer has, {claimed} claimed for customers."
+            f"{released} addresses released that no {one} has, {claimed} claimed for {many}."
         )
-        for customer in conflicts[:5]:
-            self.stdout.write(f"Customer {customer.pk}: {customer.email} is another customer's")
+        for owner in conflicts[:5]:
+            self.stdout.write(f"{capfirst(one)} {owner.pk}: {owner.email} is another {one}'s")
         if conflicts:
             raise CommandError(
-                f"{len(conflicts)} customers have another's address: change it in the admin."
+                f"{len(conflicts)} {many} have another's address: change it in the admin."
             )

@@ -5,7 +5,7 @@ from django.core.management import BaseCommand, CommandError
 from django.db import DEFAULT_DB_ALIAS
 from tqdm import tqdm
 
-from sharding.buckets import BUCKETS
+from sharding.keys import BUCKETS
 from sharding.reshard import reshard
 from sharding.schema import check_migrated, check_shard
 

@@ -3,8 +3,9 @@ from django.core.management import BaseCommand, CommandError
 from django.db import DEFAULT_DB_ALIAS
 
 from sharding.buckets import in_buckets, ranges, read_map
+from sharding.errors import errors_in_one_line, some
 from sharding.models import sharded_models
-from sharding.schema import check_migrated, difference, errors_name
+from sharding.schema import check_migrated, difference
 
 
 def count(model, alias, uncounted):
@@ -20,7 +21,7 @@ class Command(BaseCommand):
 
     def handle(self, **options):
         check_migrated(DEFAULT_DB_ALIAS)
-        with errors_name(DEFAULT_DB_ALIAS):
+        with errors_in_one_line(DEFAULT_DB_ALIAS):
             found = read_map()
         models = sharded_models()
         names = [str(model._meta.verbose_name_plural) for model in models]
@@ -29,7 +30,7 @@ class Command(BaseCommand):
         for alias in settings.SHARDS:
             rows, state = self.describe(alias, models, found.uncounted(alias))
             self.stdout.write(line.format(alias, len(found.buckets(alias)), *rows, state))
-        for target in sorted(set(found.copies.values())):
+        for target in sorted(set(found.moving.values())):
             numbers = found.uncounted(target)
             spans = ",".join(
                 str(first) if first == last else f"{first}-{last}"
@@ -43,11 +44,11 @@ class Command(BaseCommand):
     def describe(self, alias, models, uncounted):
         try:
             lacks, unknown = difference(alias)
-            with errors_name(alias):
+            with errors_in_one_line(alias):
                 # A shard that lacks migrations may lack the tables too.
                 rows = ["" if lacks else f"{count(model, alias, uncounted):,}" for model in models]
         except CommandError as error:
             return [""] * len(models), error
-        states = [f"lacks {', '.join(lacks)}"] if lacks else []
-        states += [f"has {', '.join(unknown)}, unknown here"] if unknown else []
+        states = [f"lacks {some(lacks)}"] if lacks else []
+        states += [f"has {some(unknown)}, unknown here"] if unknown else []
         return rows, "; ".join(states) or "all"

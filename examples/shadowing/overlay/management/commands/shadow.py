@@ -1,0 +1,97 @@
+from contextlib import closing
+
+from django.apps import apps
+from django.conf import settings
+from django.core.management import BaseCommand, CommandError
+from django.db import connections, transaction
+from django.db.models import NOT_PROVIDED
+from tqdm import tqdm
+
+from overlay.errors import errors_in_one_line
+from overlay.routers import is_shadowed
+
+BATCH = 5_000  # rows in memory
+
+
+class Command(BaseCommand):
+    help = (
+        "Copy the snapshot's rows of shadowed models into their local tables. A column that the "
+        "snapshot doesn't have gets its default."
+    )
+
+    def add_arguments(self, parser):
+        parser.add_argument("models", nargs="+", metavar="app.Model")
+        parser.add_argument("--replace", action="store_true", help="delete the local rows first")
+
+    def handle(self, *, models, replace, **options):
+        models = [self.model_of(label) for label in models]
+        with errors_in_one_line(), transaction.atomic(settings.LOCAL_DATABASE):
+            for model in models:
+                self.shadow(model, replace)
+
+    def model_of(self, label):
+        try:
+            model = apps.get_model(label)
+        except (LookupError, ValueError):
+            raise CommandError(f"There is no model {label}.") from None
+        if not is_shadowed(model):
+            raise CommandError(f"{model._meta.label} is not shadowed: name it in SHADOWED.")
+        return model
+
+    def shadow(self, model, replace):
+        local = connections[settings.LOCAL_DATABASE]
+        if model._meta.db_table not in local.introspection.table_names():
+            raise CommandError(
+                f'Database "{local.alias}" has no table {model._meta.db_table}. '
+                f"Run: python manage.py migrate --database={local.alias}"
+            )
+        there = self.columns_in_snapshot(model)
+        kept, new = [], []
+        for field in model._meta.concrete_fields:
+            if field.column in there:
+                kept.append(field)
+            elif getattr(field, "db_default", NOT_PROVIDED) is NOT_PROVIDED:
+                new.append(field)  # else the database gives the default
+        for field in new:
+            if not field.null and field.get_default() is None:
+                raise CommandError(
+                    f"{model._meta.label}.{field.name} is not in the snapshot: to be filled, it "
+                    "needs a default, or null=True."
+                )
+        table = local.ops.quote_name(model._meta.db_table)
+        fields = kept + new
+        columns = ", ".join(local.ops.quote_name(field.column) for field in fields)
+        insert = f"INSERT INTO {table} ({columns}) VALUES ({', '.join(['%s'] * len(fields))})"
+        source = model._base_manager.using(settings.SNAPSHOT_DATABASE)
+        names = [field.attname for field in kept]
+
+        def rows():
+            for values in source.values_list(*names).iterator(BATCH):
+                values += tuple(field.get_default() for field in new)
+                yield [
+                    field.get_db_prep_save(value, local)
+                    for field, value in zip(fields, values, strict=True)
+                ]
+
+        with local.cursor() as cursor, closing(rows()) as copied:
+            if replace:
+                cursor.execute(f"DELETE FROM {table}")
+            elif model._base_manager.using(local.alias).exists():
+                raise CommandError(
+                    f"{model._meta.label} has local rows already: --replace deletes them first."
+                )
+            total, unit = source.count(), model._meta.verbose_name
+            # Not bulk_create(), which sets an auto_now anew: these rows are to be as they are.
+            cursor.executemany(insert, tqdm(copied, total=total, unit=unit, disable=None))
+        line = f"{model._meta.label}: {total} rows"
+        if new:
+            line += f"; not in the snapshot, by default: {', '.join(f.name for f in new)}"
+        self.stdout.write(line + ".")
+
+    def columns_in_snapshot(self, model):
+        snapshot = connections[settings.SNAPSHOT_DATABASE]
+        with snapshot.cursor() as cursor:
+            if model._meta.db_table not in snapshot.introspection.table_names(cursor):
+                raise CommandError(f"{model._meta.label} is new: the snapshot has no table of it.")
+            described = snapshot.introspection.get_table_description(cursor, model._meta.db_table)
+        return {column.name for column in described}

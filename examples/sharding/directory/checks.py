@@ -1,0 +1,27 @@
+"""What a project that has copied this app may have forgotten: ``manage.py check`` says it."""
+
+from django.apps import apps
+from django.conf import settings
+from django.core.checks import Error
+from django.core.exceptions import FieldDoesNotExist
+
+from sharding.models import Sharded
+
+
+def check_owner(**kwargs):
+    """Check that ``DIRECTORY_OWNER`` names a sharded model, with a field ``email``."""
+    name = getattr(settings, "DIRECTORY_OWNER", None)
+    try:
+        model = apps.get_model(name)
+        model._meta.get_field("email")
+        if issubclass(model, Sharded):
+            return []
+    except (AttributeError, LookupError, ValueError, FieldDoesNotExist):
+        pass
+    return [
+        Error(
+            f'DIRECTORY_OWNER names no sharded model with a field "email": {name!r}.',
+            hint='Write the label of its app and its name: DIRECTORY_OWNER = "notes.Member"',
+            id="directory.E001",
+        )
+    ]

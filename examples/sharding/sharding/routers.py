@@ -1,0 +1,52 @@
+from django.conf import settings
+from django.db import DEFAULT_DB_ALIAS
+
+from sharding.buckets import alias_of
+from sharding.fields import bucket_in_hand, bucket_of_row, needed
+
+
+def is_sharded(app_label):
+    """Return whether an app's models are on the shards, and not in one database."""
+    # Which buckets a shard takes writes for, it has to know itself: see sharding/fences.
+    return app_label in settings.SHARDED_APPS or app_label == "fences"
+
+
+def shard_of(model, instance=None, bucket=None, shard=None, **hints):
+    """Return the alias of the shard that a router's hints lead to, or raise ``ShardUnknown``.
+
+    ``instance`` is the row, or one that it belongs to; ``bucket`` is ``ShardedQuerySet``'s hint,
+    and ``shard`` is that of ``scatter``, which asks each.
+    """
+    if shard is not None:
+        return shard
+    if bucket is None and instance is not None:
+        bucket = bucket_of_row(instance)
+    if bucket is None:
+        bucket = bucket_in_hand()
+    return alias_of(needed(bucket, model))
+
+
+class ShardRouter:
+    """Sharding: the rows of ``SHARDED_APPS`` are on several shards, and all else in ``default``.
+
+    Which shard, the key says: that of the row at hand, or of a row that it belongs to. Never
+    ``instance._state.db``, since rows move. Without a key there is no answer, and ``shard_of()``
+    raises ``ShardUnknown``.
+    """
+
+    def db_for_read(self, model, **hints):
+        return shard_of(model, **hints) if is_sharded(model._meta.app_label) else DEFAULT_DB_ALIAS
+
+    db_for_write = db_for_read
+
+    def allow_relation(self, obj1, obj2, **hints):
+        sharded1, sharded2 = (is_sharded(obj._meta.app_label) for obj in (obj1, obj2))
+        if sharded1 and sharded2:
+            # What is in one bucket stays together when that moves. A new row (None) is in no bucket
+            # yet, and will join its relation's.
+            return len({bucket_of_row(obj1), bucket_of_row(obj2)} - {None}) <= 1
+        return sharded1 == sharded2
+
+    def allow_migrate(self, db, app_label, **hints):
+        # By app alone: RunPython and RunSQL come without the name of a model.
+        return db in settings.SHARDS if is_sharded(app_label) else db == DEFAULT_DB_ALIAS

@@ -1,0 +1,164 @@
+"""Scatter: ask every shard, at the same time where that is faster.
+
+Each shard is asked once, of its own time: together the answers are no snapshot. Which of a shard's
+databases is asked, the router says, by the hint ``shard``; where a replica fails, its primary is.
+"""
+
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial as bind
+from typing import Any, NamedTuple
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, connections, router
+
+from sharding import buckets
+
+
+class ShardDown(Exception):
+    """Some shards can't be asked. ``errors`` has the error of each, by its alias."""
+
+    def __init__(self, errors):
+        self.errors = errors
+        super().__init__(
+            "; ".join(f"{alias} can't be asked: {error}" for alias, error in errors.items())
+        )
+
+
+class Partial(NamedTuple):
+    """An answer that lacks some shards: ``missing`` has the error of each, by its alias."""
+
+    value: Any
+    missing: dict
+
+
+# One thread a shard, for all of this process: its connection stays open, and there is one.
+_threads = {}
+
+
+def _forked():
+    _threads.clear()  # fork() leaves all threads but one behind
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
+def _thread(alias):
+    if alias not in _threads:
+        # Two threads that come here at once make two: the one that is not kept ends when idle.
+        _threads.setdefault(alias, ThreadPoolExecutor(1, thread_name_prefix=f"gather {alias}"))
+    return _threads[alias]
+
+
+def _sequential(aliases):
+    """Return whether to ask one shard after the other, in this thread.
+
+    Inside a transaction, since no other thread is inside it; in a thread of ours, which would wait
+    for itself; and with SQLite, since in one process that is the faster way.
+    """
+    return (
+        threading.current_thread().name.startswith("gather ")
+        or any(connection.in_atomic_block for connection in connections.all(initialized_only=True))
+        or any(connections[alias].vendor == "sqlite" for alias in aliases)
+    )
+
+
+def _ask_in_thread(alias, question, wrappers):
+    connection = connections[alias]
+    connection.execute_wrappers = wrappers  # whoever listens in the asking thread hears this too
+    was_open = connection.connection is not None
+    try:
+        return question()
+    except (OperationalError, InterfaceError):
+        connection.close()
+        if not was_open:
+            raise
+        return question()  # the server may have closed the connection since it was last used
+    finally:
+        connection.execute_wrappers = []
+
+
+def ask(model, questions, partial):
+    """Return ``({shard: answer}, {shard: error})`` to a dict of questions, by shard.
+
+    A question is a function of the alias of the database to ask.
+    """
+    aliases = {shard: router.db_for_read(model, shard=shard) for shard in questions}
+    found = _ask_databases({alias: bind(questions[s], alias) for s, alias in aliases.items()})
+    answers, errors = ({s: a[aliases[s]] for s in aliases if aliases[s] in a} for a in found)
+    if again := [shard for shard in errors if aliases[shard] != shard]:
+        # A replica that has gone since the router chose it.
+        more, failed = _ask_databases({shard: bind(questions[shard], shard) for shard in again})
+        answers |= more
+        errors = {shard: error for shard, error in errors.items() if shard not in again} | failed
+    if errors and not partial:
+        raise ShardDown(errors)
+    return answers, errors
+
+
+def _ask_databases(questions):
+    """Return ``({alias: answer}, {alias: error})`` to a dict of questions: callables, by alias."""
+    if _sequential(questions):
+        asked = questions
+    else:
+        asked = {
+            alias: _thread(alias)
+            .submit(
+                copy_context().run,
+                _ask_in_thread,
+                alias,
+                question,
+                list(connections[alias].execute_wrappers),
+            )
+            .result
+            for alias, question in questions.items()
+        }
+    answers, errors = {}, {}
+    for alias, question in asked.items():
+        try:
+            answers[alias] = question()
+        except (OperationalError, InterfaceError) as error:
+            errors[alias] = error
+    return answers, errors
+
+
+def ask_all(queryset, question, partial):
+    """As ``ask()``, with ``question(queryset)`` for each shard's part of the queryset."""
+    if queryset._db is not None:
+        raise ValueError(f"This queryset asks {queryset._db} alone: it has a using().")
+    if queryset.query.is_sliced or queryset.query.combinator:
+        raise TypeError("A slice or a union of each shard is not one of all shards.")
+    while True:
+        until, shard_map = buckets.leased_map()
+        if shard_map.moving:
+            # A move is under way. What moved since that map was read, counts on its new shard.
+            until, shard_map = time.monotonic() + buckets.LEASE, buckets.read_map()
+        questions = {}
+        for shard in settings.SHARDS:
+            rows = queryset
+            if uncounted := shard_map.uncounted(shard):
+                rows = rows.exclude(buckets.in_buckets(uncounted))
+            questions[shard] = lambda alias, rows=rows: question(rows.using(alias))
+        answers = ask(queryset.model, questions, partial)
+        # Rows may have come to be on a shard, or gone from it, that the map we went by didn't say.
+        # But whoever moves them announces it LEASE seconds before.
+        if time.monotonic() < until or buckets.map_version().placement == shard_map.placement:
+            return answers
+        buckets.forget_map()
+
+
+def each(queryset, question, *, partial=False):
+    """Return ``{alias: question(its part of the queryset)}``.
+
+    ``question`` has to evaluate what it is given: it is called in the thread of that shard.
+    """
+    return answer(*ask_all(queryset, question, partial), partial)
+
+
+def answer(value, missing, partial):
+    """Return what a caller is given: the value, or a ``Partial`` if that is what was asked for."""
+    return Partial(value, missing) if partial else value

@@ -1,0 +1,55 @@
+"""What goes wrong while a command runs: one line, which names the database."""
+
+import pytest
+from django.core.management import CommandError
+from django.db import connections
+
+from conftest import customer_on
+from customers.models import Customer
+from products.models import Product
+from sharding import gather
+from sharding.buckets import Bucket, forget_map, read_map
+from sharding.errors import errors_in_one_line
+
+
+def drop(alias, model):
+    with connections[alias].cursor() as cursor:
+        cursor.execute(f"DROP TABLE {model._meta.db_table}")
+
+
+def test_the_database_that_was_asked_last_is_named(shop):
+    customer = customer_on("shard2")
+    drop("shard2", Customer)
+    with pytest.raises(CommandError) as error, errors_in_one_line():
+        Product.objects.exists()
+        Customer.objects.get(pk=customer.pk)
+    name = shop / "shard2.sqlite3"
+    assert str(error.value) == f'Database "shard2" ({name}): no such table: customers_customer'
+
+
+def test_the_database_that_the_caller_named(shop):
+    drop("default", Product)
+    with (
+        pytest.raises(CommandError, match='^Database "default" .*: no such table: '),
+        errors_in_one_line("default"),
+    ):
+        Product.objects.exists()
+
+
+def test_a_map_with_a_hole(shop):
+    Bucket.objects.filter(number=7).delete()
+    forget_map()
+    with (
+        pytest.raises(CommandError, match="^The shard map has 1023 of 1024 buckets"),
+        errors_in_one_line("default"),
+    ):
+        read_map()
+
+
+def test_a_gather_without_a_shard(shop):
+    drop("shard1", Customer)
+    with (
+        pytest.raises(CommandError, match="^shard1 can't be asked: no such table"),
+        errors_in_one_line(),
+    ):
+        gather.count(Customer.objects.all())

@@ -1,0 +1,375 @@
+"""The ``topology`` directive draws a project's databases, and what is read and written where.
+
+The picture is what the project's own settings and routers answer, so it can't disagree with them.
+"""
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import textwrap
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from xml.etree import ElementTree
+
+from docutils import nodes
+from docutils.parsers.rst import directives
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective
+
+from livedocs.interpreter import SETTINGS, TIMEOUT
+from livedocs.session import EXAMPLES, IGNORED, digest, digest_project, environment, files_of
+from pictures.svg import CODE, STYLE, Picture, cleaned, figure, lay_out, quoted
+
+logger = logging.getLogger(__name__)
+
+ROUTES = Path(__file__).with_name("routes.py")
+#: More databases than this that play the same part are drawn as the first, the last and a gap.
+MANY = 6
+#: Units that Graphviz keeps free around a frame that is drawn by itself.
+OUTSIDE = 8
+BY_HINT = r"reads and writes,\nby a hint"
+EDGES = {  # Drawn from the model to the database, which puts the models on the left.
+    "reads and writes": "dir=both",
+    BY_HINT: "dir=both",
+    "writes": "",
+    "reads": "dir=back style=dashed arrowtail=vee",
+    "table only": "arrowhead=none style=dotted",
+}
+REPLICATES = "style=bold arrowhead=open"
+GAP = 'shape=plain style="" label="⋮"'
+
+
+class CannotAsk(Exception):
+    """A project that gives no answers, and why."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """Models whose reads and writes go the same way; or apps that are not the project's."""
+
+    names: tuple[str, ...]
+    own: bool
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    tables: tuple[str, ...]
+    #: That a row's database is one of `tables`, and the router needs a hint to say which: why.
+    split: str = ""
+    refuses: str = ""
+
+    def edges(self) -> list[tuple[str, str]]:
+        """Each kind of line, as in `EDGES`, with the alias that it goes to."""
+        if self.split:
+            return [(BY_HINT, alias) for alias in self.tables]
+        both = [alias for alias in self.reads if alias in self.writes]
+        return [
+            *(("reads and writes", alias) for alias in both),
+            *(("writes", alias) for alias in self.writes if alias not in both),
+            *(("reads", alias) for alias in self.reads if alias not in both),
+            *(
+                ("table only", alias)
+                for alias in self.tables
+                if alias not in self.reads + self.writes
+            ),
+        ]
+
+
+class Topology(SphinxDirective):
+    """``.. topology:: sharding`` draws that project of examples/; a caption may follow the name.
+
+    ``:before: migrate; replicate --snapshot`` names commands of its ``manage.py``: what has to be
+    there before its router answers as it would in use. ``:wide:``, for a slide, has the replicas
+    beside their primaries.
+    """
+
+    optional_arguments = 2
+    final_argument_whitespace = True
+    option_spec = {"before": directives.unchanged_required, "wide": directives.flag}
+
+    def run(self) -> list[nodes.Node]:
+        project = self.arguments[0] if self.arguments else ""
+        try:
+            picture = self.picture(project, self.options.get("before", ""), "wide" in self.options)
+        except CannotAsk as problem:
+            self.env.note_reread()  # Until there is a picture, each build warns.
+            where = self.get_location()
+            logger.warning(".. topology:: %s", problem, location=where, type="pictures")
+            return []
+        shown = figure(self.env, picture, "topology")
+        if len(self.arguments) > 1:
+            caption, messages = self.parse_inline(self.arguments[1])
+            shown += [nodes.caption("", "", *caption), *messages]
+        return [shown]
+
+    def picture(self, project: str, before: str, wide: bool) -> Picture:
+        """The project's picture as the project is now; it is asked only if that has changed."""
+        known = sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())
+        if project not in known:
+            what = f"examples/ has no folder {project}" if project else "it names no project"
+            raise CannotAsk(f"{what}: name one of {', '.join(known)}")
+        for file in files_of(project):
+            self.env.note_dependency(file)
+        now = [digest_project(project), *map(digest, CODE)]
+        # Sphinx keeps what is in its environment from build to build.
+        drawn = self.env.__dict__.setdefault("pictures", {})
+        then, picture = drawn.get((project, before, wide), (None, None))
+        if then != now:
+            picture = draw(project, ask(EXAMPLES / project, before), wide)
+            drawn[project, before, wide] = now, picture
+        return picture
+
+
+def ask(folder: Path, before: str = "") -> dict:
+    """What the project in that folder answers, after those commands: see `pictures.routes`.
+
+    It is asked in a copy, as a page runs in one: a router that opens a database leaves none behind.
+    """
+    manage = folder / "manage.py"
+    settings = manage.exists() and SETTINGS.search(manage.read_text())
+    if not settings:
+        raise CannotAsk(f"{folder.name} has no manage.py that names its DJANGO_SETTINGS_MODULE")
+    with tempfile.TemporaryDirectory(prefix="livedocs-") as temporary:
+        copy = Path(temporary).resolve() / folder.name
+        shutil.copytree(folder, copy, ignore=IGNORED)
+        commands = [
+            ["manage.py", *shlex.split(command)] for command in before.split(";") if command
+        ]
+        for command in [*commands, ["-P", str(ROUTES), settings[1]]]:
+            answer = run_python(["-B", *command], copy, folder)
+    return json.loads(answer)
+
+
+def run_python(arguments: list[str], copy: Path, folder: Path) -> str:
+    """Run Python in a copy of the project in that folder; return what it prints."""
+    try:
+        process = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=copy,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+        )
+    except subprocess.TimeoutExpired:
+        raise CannotAsk(f"{folder.name} gave no answer in {TIMEOUT:g} seconds") from None
+    if process.returncode:
+        said = process.stderr.replace(str(copy), str(folder)).rstrip()
+        raise CannotAsk(f"{folder.name} could not be asked: mend what it says here\n{said}")
+    return process.stdout
+
+
+def draw(project: str, facts: dict, wide: bool = False) -> Picture:
+    boxes, databases = boxes_of(facts["models"]), facts["databases"]
+    groups = groups_of(boxes, databases)
+    frames = {
+        number: lay_out(frame(group, role(group, boxes, databases), databases))
+        for number, group in enumerate(groups)
+        if len(group) > 1
+    }
+    sizes = {number: (width, height) for number, (width, height, _) in frames.items()}
+    width, height, graph = lay_out(dot(boxes, groups, sizes, databases, wide))
+    for node in graph:
+        found = re.fullmatch(r"d(\d+)", node.findtext("title", ""))
+        if found and (number := int(found[1])) in frames:
+            put_in_place(frames[number][2], node)
+    return Picture(
+        title=f"The databases of examples/{project}",
+        description=describe(boxes, databases),
+        width=width,
+        height=height,
+        body=cleaned(graph),
+    )
+
+
+def put_in_place(drawing: ElementTree.Element, node: ElementTree.Element) -> None:
+    """Put a frame, which was laid out by itself, where a box of its size was kept free for it."""
+    points = [point.split(",") for point in node.find("polygon").get("points").split()]
+    left, top = (min(float(point[axis]) for point in points) - OUTSIDE for axis in (0, 1))
+    drawing.set("transform", f"translate({left:g} {top:g}) {drawing.get('transform')}")
+    node[:] = [drawing]
+
+
+def boxes_of(models: list[dict]) -> list[Box]:
+    """The models, those together that go the same way: first the project's, then the others."""
+    names = [model["name"] for model in models if model["own"]]
+    boxes: dict[tuple, dict[str, None]] = {}
+    for model in sorted(models, key=lambda model: not model["own"]):
+        name = model["name"] if model["own"] else model["app"]
+        if names.count(name) > 1:
+            name = f"{model['app']}.{name}"
+        boxes.setdefault((model["own"], *routes(model)), {})[name] = None
+    return [Box(tuple(named), *rest) for rest, named in boxes.items()]
+
+
+def routes(model: dict) -> tuple:
+    """The fields of a model's box, from `reads` on."""
+    reads, writes, tables = (
+        tuple(model["reads"]["aliases"]),
+        tuple(model["writes"]["aliases"]),
+        tuple(model["tables"]),
+    )
+    no_read, no_write = model["reads"]["raises"], model["writes"]["raises"]
+    split = refuses = ""
+    if no_read and no_write:
+        split = f"without a hint the router raises {no_read}"
+    elif no_read or no_write:
+        refuses = f"to {'read' if no_read else 'write'} it raises {no_read or no_write}"
+    elif len(tables) > 1 and reads == writes and not set(reads) & set(tables):
+        split = f"without a hint Django looks in {those(reads)}, which has no table of it"
+    return reads, writes, tables, split, refuses
+
+
+def groups_of(boxes: list[Box], databases: dict) -> list[list[str]]:
+    """The aliases, those together that are interchangeable: shards, or replicas of one primary."""
+    parts = {
+        alias: frozenset(
+            (number, kind)
+            for number, box in enumerate(boxes)
+            for kind, end in box.edges()
+            if end == alias
+        )
+        for alias in databases
+    }
+    groups: dict[object, list[str]] = {}
+    order = list(databases)
+    # A replica comes after its primary.
+    for alias in sorted(order, key=lambda name: order.index(databases[name]["primary"] or name)):
+        primary = databases[alias]["primary"]
+        alone = not parts[alias] and not primary
+        part = alias if alone else (parts[alias], parts.get(primary), databases[alias]["engine"])
+        groups.setdefault(part, []).append(alias)
+    return list(groups.values())
+
+
+def dot(boxes: list[Box], groups: list[list[str]], sizes: dict, databases: dict, wide: bool) -> str:
+    """The drawing, in Graphviz's language: the boxes on the left, the databases in a column.
+
+    In the place of several databases there is an empty box, of the width and height in `sizes`.
+    """
+    lines = []
+    for number, group in enumerate(groups):
+        alone = number not in sizes
+        looks = cylinder(group[0], databases) if alone else kept_free(*sizes[number])
+        lines.append(f"d{number} [{looks}]")
+    node = {alias: f"d{number}" for number, group in enumerate(groups) for alias in group}
+    for number, box in enumerate(boxes):
+        lines.append(f"m{number} [{sheet(box)}]")
+        for kind, end in dict.fromkeys((kind, node[alias]) for kind, alias in box.edges()):
+            lines.append(f'm{number} -> {end} [label=" {kind} " {EDGES[kind]}]')
+    replications = dict.fromkeys(
+        (node[at["primary"]], node[alias]) for alias, at in databases.items() if at["primary"]
+    )
+    replicate = [f"{of} -> {to} [{REPLICATES}]" for of, to in replications]
+    # Lines that are not seen keep the databases in a column, in the order of the settings.
+    column = [f"d{number}" for number in range(len(groups))]
+    if wide:  # one rank further, where a line leads that does not keep to the column
+        column = [name for name in column if name not in {to for _, to in replications}]
+        lines += replicate
+        replicate = []
+    pairs = [
+        *replicate,
+        *(
+            f"{of} -> {to} [style=invis]"
+            for of, to in pairwise(column)
+            if (of, to) not in replications
+        ),
+    ]
+    lines.append(f"{{ rank=same; {' '.join([*column, *pairs])} }}")
+    if boxes:
+        lines.append(f"m0 -> {{{' '.join(column)}}} [style=invis weight=0]")
+    return "\n".join(["digraph { rankdir=LR", STYLE, *lines, "}"])
+
+
+def frame(group: list[str], label: str, databases: dict) -> str:
+    """Several databases, one below another, with a line around them."""
+    shown = group if len(group) <= MANY else [group[0], "", group[-1]]
+    names = [f"d{row}" for row in range(len(shown))]
+    nodes = [
+        f"{name} [{cylinder(alias, databases) if alias else GAP}]"
+        for name, alias in zip(names, shown, strict=True)
+    ]
+    column = f"{' -> '.join(names)} [style=invis]"
+    inner = "\n".join([f"style=rounded margin=10 label={quoted(label)}", *nodes, column])
+    return f"digraph {{ {STYLE} pad=0 ranksep=0.12 subgraph cluster {{ {inner} }} }}"
+
+
+def kept_free(width: float, height: float) -> str:
+    """A box that is not seen, for a frame of that width and height."""
+    inches = [(side - 2 * OUTSIDE) / 72 for side in (width, height)]
+    size = "width={:.3f} height={:.3f} fixedsize=true".format(*inches)
+    return f'shape=box style="" color=transparent label="" {size}'
+
+
+def cylinder(alias: str, databases: dict) -> str:
+    """A database: its alias, its engine, and what it replicates."""
+    at = databases[alias]
+    replica = [f"replica of {at['primary']}"] if at["primary"] else []
+    return f"shape=cylinder label={quoted(alias, at['engine'] or 'no engine', *replica)}"
+
+
+def sheet(box: Box) -> str:
+    """Models, a line each; other apps in a frame that is paler, several on a line."""
+    if box.own:
+        return f"shape=box label={quoted(*box.names)}"
+    return f'shape=box style="rounded" label={quoted(*textwrap.wrap(", ".join(box.names), 20))}'
+
+
+def role(group: list[str], boxes: list[Box], databases: dict) -> str:
+    """What several databases that are interchangeable are, in a few words."""
+    if databases[group[0]]["primary"]:
+        return f"{len(group)} replicas"
+    if any(box.split and group[0] in box.tables for box in boxes):
+        return f"split over {len(group)} databases"
+    return f"one of {len(group)} databases"
+
+
+def describe(boxes: list[Box], databases: dict) -> str:
+    """The picture in words: all of it, for who doesn't see it."""
+    engines: dict[str, list[str]] = {}
+    primaries: dict[str, list[str]] = {}
+    for alias, at in databases.items():
+        engines.setdefault(at["engine"] or "no engine", []).append(alias)
+        if at["primary"]:
+            primaries.setdefault(at["primary"], []).append(alias)
+    sentences = [
+        "; ".join(f"{those(aliases)} on {engine}" for engine, aliases in engines.items()),
+        *(f"Replicated from {of}: {those(aliases)}" for of, aliases in primaries.items()),
+        *(f"{listed(box.names)}: {'; '.join(ways(box))}" for box in boxes),
+    ]
+    used = {alias for box in boxes for _, alias in box.edges()}
+    if idle := [
+        alias for alias, at in databases.items() if not at["primary"] and alias not in used
+    ]:
+        sentences.append(f"Nothing goes to {those(idle)}")
+    return " ".join(f"{sentence}." for sentence in sentences)
+
+
+def ways(box: Box) -> list[str]:
+    """What is said of a box's models, in parts of a sentence."""
+    if box.split:
+        return ([f"split over {those(box.tables)}"] if box.tables else []) + [box.split]
+    if box.reads == box.writes:
+        found = [f"read from and written to {those(box.reads, 'or')}"]
+    else:
+        found = [f"read from {those(box.reads, 'or')}"] if box.reads else []
+        found += [f"written to {those(box.writes, 'or')}"] if box.writes else []
+    found += [box.refuses] if box.refuses else []
+    rest = [alias for alias in box.tables if alias not in box.reads + box.writes]
+    return found + ([f"with a table in {those(rest)} too"] if rest else [])
+
+
+def those(aliases: tuple[str, ...] | list[str], word: str = "and") -> str:
+    """The databases; of very many, how many, the first and the last."""
+    if len(aliases) > MANY:
+        return f"{len(aliases)} databases ({aliases[0]} to {aliases[-1]})"
+    return listed(aliases, word)
+
+
+def listed(names: tuple[str, ...] | list[str], word: str = "and") -> str:
+    """As one would say it: "a", "a and b", "a, b and c"."""
+    *most, last = names or ["none"]
+    return f"{', '.join(most)} {word} {last}" if most else last

@@ -1,0 +1,77 @@
+"""The built site, and a browser to look at it with."""
+
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from slides.to_pdf import find_chromium
+
+ROOT = Path(__file__).parents[2]
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, format, *arguments):
+        pass
+
+
+@pytest.fixture(scope="session")
+def site():
+    """The address of the built site, without a slash at its end; the deck is in ``/slides``."""
+    folder = ROOT / "_build" / "site"
+    if not (folder / "index.html").exists():
+        pytest.fail("there is no site to look at: make site builds it")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=folder))
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium, as Playwright drives it. Without one the test is skipped."""
+    executable = find_chromium()
+    if executable is None:
+        pytest.skip("no Chromium to look at the site with: on Debian, apt install chromium")
+    with sync_playwright() as playwright:
+        # The sandbox needs a user who isn't root; the rest keeps Chromium off the network.
+        arguments = [
+            "--no-sandbox",
+            "--disable-background-networking",
+            "--disable-component-update",
+        ]
+        browser = playwright.chromium.launch(executable_path=executable, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser, site):
+    """Open a page: ``open_page("/glossary.html", width=390, dark=True)``. Its errors are collected.
+
+    The page has ``errors``, the messages of its console and its exceptions, and ``requests``, the
+    addresses that it asked for.
+    """
+    contexts = []
+
+    def open_page(path, width=1280, height=900, dark=False, **options):
+        context = browser.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if dark else "light",
+            **options,
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.errors, page.requests = [], []
+        page.on("console", lambda said: said.type == "error" and page.errors.append(said.text))
+        page.on("pageerror", lambda error: page.errors.append(str(error)))
+        page.on("request", lambda request: page.requests.append(request.url))
+        page.goto(site + path)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()

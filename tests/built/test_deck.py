@@ -1,0 +1,247 @@
+"""The deck, in a browser: what its keys do, what the speaker sees, how it looks and prints."""
+
+import gzip
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from slides.to_pdf import count_pages, print_deck
+
+ROOT = Path(__file__).parents[2]
+
+# Goes through the slides, with all their steps, and tells of each what does not fit.
+OVERFLOWS = """() => Reveal.getSlides().flatMap((slide) => {
+    const {h, v} = Reveal.getIndices(slide);
+    Reveal.slide(h, v, 99);
+    const title = slide.querySelector("h1, h2, h3").textContent, wrong = [];
+    if (slide.scrollWidth > 1280 || slide.scrollHeight > 680) wrong.push(`${title}: the slide`);
+    for (const code of slide.querySelectorAll("pre code")) {
+        if (code.scrollWidth > code.clientWidth || code.scrollHeight > code.clientHeight)
+            wrong.push(`${title}: its code`);
+        if (parseFloat(getComputedStyle(code).fontSize) < 20) wrong.push(`${title}: small code`);
+    }
+    return wrong;
+})"""
+SHOW = """(part) => {
+    const slide = Reveal.getSlides().find((slide) => slide.querySelector(part));
+    const {h, v} = Reveal.getIndices(slide);
+    Reveal.slide(h, v, 99);
+}"""
+HERE = """() => {
+    const {h, v} = Reveal.getIndices();
+    return [h, v, Reveal.getCurrentSlide().querySelectorAll(".fragment.visible").length];
+}"""
+
+# What there is on each slide, for those who give the talk and for those who watch it.
+TALK = """() => Reveal.getSlides().map((slide) => {
+    const read = (part) => [...slide.querySelectorAll(part)].map((found) => found.textContent);
+    return {
+        chapter: read("h2").join(),
+        title: read("h1, h2, h3").join(),
+        seconds: Number(slide.dataset.timing ?? 0),
+        notes: read("aside.notes").join(),
+        code: read("pre code").join("\\n"),
+        heads: read("th"),
+        drawn: read("svg").length > 0,
+    };
+})"""
+MINUTES = 45
+# Words for each minute that a slide is shown. One speaks 120 to 150; in what is left the audience
+# looks, or the speaker types.
+PACE = range(40, 161)
+PATTERNS = ["By function", "Sharding", "Replication", "Augmentation"]
+
+
+@pytest.fixture
+def open_deck(open_page):
+    """Open the deck: ``open_deck("#/1/2", dark=True)``."""
+
+    def open_deck(slide="", **options):
+        page = open_page(f"/slides/index.html{slide}", height=720, **options)
+        page.set_default_timeout(5_000)
+        page.wait_for_function("Reveal.isReady()")
+        return page
+
+    return open_deck
+
+
+@pytest.fixture
+def deck(open_deck):
+    return open_deck()
+
+
+def press(page, *keys):
+    for key in keys:
+        page.keyboard.press(key)
+    return page.evaluate(HERE)
+
+
+def test_the_keys_move_and_step(deck):
+    assert press(deck, "ArrowRight") == [1, 0, 0]
+    assert press(deck, "ArrowDown", "ArrowDown") == [1, 0, 2]
+    assert press(deck, "ArrowUp") == [1, 0, 1]
+    assert press(deck, *["Space"] * 5) == [1, 1, 0]
+    deck.wait_for_url("**/index.html#/1/1")
+    assert press(deck, "Home") == [0, 0, 0]
+
+
+def test_code_is_stepped_through(deck):
+    deck.evaluate("Reveal.slide(2, 1)")
+    steps = deck.locator(".present .present pre code")
+    bright = [step.locator(".highlight-line").first.text_content() for step in steps.all()]
+    assert [line.split("(")[0].strip() for line in bright] == [
+        "def db_for_read",
+        "def db_for_write",
+        "def allow_relation",
+        "def allow_migrate",
+    ]
+    assert [press(deck, "ArrowDown")[2] for _ in range(3)] == [1, 2, 3]
+
+
+def test_the_overview_and_the_help(deck):
+    press(deck, "Escape")
+    assert deck.evaluate("Reveal.isOverview()")
+    press(deck, "Escape")
+    assert not deck.evaluate("Reveal.isOverview()")
+    press(deck, "Shift+?")
+    assert "Speaker notes view" in deck.locator(".r-overlay-help").inner_text()
+
+
+def file_of(chapter):
+    """The file that a chapter's slides are written in, by its path from the top."""
+    heading = re.compile(rf"^{re.escape(chapter)}\n[-=~^]+$", re.MULTILINE)
+    files = [file for file in ROOT.glob("slides/**/*.rst") if heading.search(file.read_text())]
+    return ", ".join(str(file.relative_to(ROOT)) for file in files)
+
+
+def test_the_talk_takes_its_time_and_each_part_begins_when_its_notes_say(deck):
+    chapters = []
+    for slide in deck.evaluate(TALK):
+        if slide["chapter"] or not chapters:
+            minute = re.match(r"Minute (\d+)\. ", slide["notes"])
+            begins = int(minute[1]) if minute else 0 if not chapters else None
+            chapters.append((slide["chapter"] or slide["title"], begins, []))
+        chapters[-1][-1].append((slide["title"], slide["seconds"]))
+    for chapter, begins, _ in chapters:
+        assert begins is not None, f"{file_of(chapter)}: {chapter}: no `Minute 12. ` in its notes"
+    ends = [begins for _, begins, _ in chapters[1:]] + [MINUTES]
+    wrong = [
+        f"{file_of(chapter)}: {chapter}: from minute {begins} to {end}, by its notes and those of "
+        f"the chapter after it, and its slides last {lasts} seconds: {slides}"
+        for (chapter, begins, slides), end in zip(chapters, ends, strict=True)
+        if (lasts := sum(seconds for _, seconds in slides)) != 60 * (end - begins)
+    ]
+    assert wrong == []
+
+
+def test_the_notes_can_be_spoken_while_their_slide_is_shown(deck):
+    chapter, wrong = "", []
+    for slide in deck.evaluate(TALK):
+        chapter = slide["chapter"] or chapter or slide["title"]
+        words, seconds = len(slide["notes"].split()), slide["seconds"]
+        if not seconds or 60 * words // seconds not in PACE:
+            wrong.append(
+                f"{file_of(chapter)}: {slide['title']}: {words} words in {seconds} seconds; a "
+                f"minute takes {PACE[0]} to {PACE[-1]}"
+            )
+    assert wrong == []
+
+
+def test_each_pattern_has_its_seven_kinds_of_slide_in_the_order_of_the_talk(deck):
+    kinds, chapter = {}, ""
+    for slide in deck.evaluate(TALK):
+        chapter = slide["chapter"] or chapter
+        title, code, heads = slide["title"], slide["code"], slide["heads"]
+        kinds.setdefault(chapter, Counter()).update(
+            {
+                "picture": slide["drawn"],
+                "settings": title == "The settings" and ": {" in code,
+                "router": title.startswith("The router") and "def db_for_read" in code,
+                "trap": title == "The trap to remember" and ">>> " in code,
+                "demo": title.startswith("Demo: ") and "$ python manage.py" in code,
+                "strengths": "Strengths" in heads,
+                "weaknesses": "Weaknesses" in heads,
+            }
+        )
+    assert [chapter for chapter in kinds if chapter in PATTERNS] == PATTERNS
+    for pattern in PATTERNS:
+        assert [kind for kind, slides in kinds[pattern].items() if not slides] == [], pattern
+        assert kinds[pattern]["trap"] == 1
+
+
+def test_the_speaker_sees_notes_and_a_timer(deck):
+    with deck.expect_popup() as popup:
+        press(deck, "s")
+    speaker = popup.value
+    speaker.set_default_timeout(5_000)
+    requests = []
+    speaker.on("request", lambda request: requests.append(request.url))
+    notes = speaker.locator(".speaker-controls-notes .value")
+    pace = speaker.locator(".pacing")
+    notes.get_by_text("Welcome.").wait_for()
+    pace.wait_for()  # It shows when each slide has its time.
+    speaker.wait_for_function("document.querySelector('.timer').innerText.trim() == '00:00:01'")
+    press(deck, "ArrowRight")
+    notes.get_by_text("Here is all that is on offer").wait_for()
+    assert all(url.startswith((deck.url.partition("/slides/")[0], "about:")) for url in requests)
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_axe_finds_nothing(open_deck, dark):
+    page, axe = open_deck(dark=dark, reduced_motion="reduce"), Axe()
+    for part in (
+        "h1",
+        "h2",
+        ".fragment",
+        "table",
+        ".code-block-caption",
+        ".hljs-string",
+        "svg",
+        "a",
+    ):
+        page.evaluate(SHOW, part)
+        found = axe.run(page).response["violations"]
+        assert found == [], f"{part}: {json.dumps(found, indent=1)}"
+
+
+def test_it_is_dark_for_who_asked_for_it(open_deck):
+    colour = "getComputedStyle(document.body).backgroundColor"
+    assert open_deck().evaluate(colour) == "rgb(251, 252, 253)"
+    assert open_deck(dark=True).evaluate(colour) == "rgb(19, 32, 43)"
+
+
+def test_nothing_overflows(deck):
+    assert deck.evaluate(OVERFLOWS) == []
+
+
+def test_it_asks_no_other_host_and_weighs_little(deck, site):
+    deck.wait_for_load_state("networkidle")
+    assert deck.errors == []
+    assert [url for url in deck.requests if not url.startswith((site, "data:"))] == []
+    requests = [url for url in deck.requests if url.startswith(site)]
+    weight = sum(len(gzip.compress(deck.request.get(url).body())) for url in requests)
+    assert len(requests) <= 8
+    assert weight < 400_000
+
+
+def test_the_page_says_what_it_is(deck):
+    assert deck.title() == "Multi-database Patterns in Django: the slides"
+    assert deck.locator("html").get_attribute("lang") == "en"
+    assert "four patterns" in deck.locator("meta[name=description]").get_attribute("content")
+    assert deck.get_by_role("main").count() == 1
+    assert deck.locator("section").last.locator("a").first.get_attribute("href") == "../index.html"
+
+
+def test_its_sections_are_balanced(deck, site):
+    html = deck.request.get(f"{site}/slides/index.html").text()
+    assert html.count("<section") == html.count("</section>") > 20
+
+
+def test_it_prints_a_page_a_slide_and_a_handout(browser, site, tmp_path):
+    slides = print_deck(browser, ROOT / "_build/site/slides", tmp_path)
+    assert count_pages(tmp_path / "slides.pdf") == slides > 20
+    assert slides / 2 <= count_pages(tmp_path / "handout.pdf") < slides
