@@ -1,17 +1,22 @@
-"""The Python process that a page's blocks run in: to a reader, ``python manage.py shell``."""
+"""The Python process that a page's blocks run in: to a reader, ``python manage.py shell``.
+
+The process runs this file as a program, which imports nothing else of livedocs: it is sent each
+block, and needs no page.
+"""
 
 import doctest
-import multiprocessing
+import io
 import os
 import re
+import subprocess
 import sys
 import traceback
+from contextlib import redirect_stdout
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from sybil import Document, Example
-from sybil.evaluators.doctest import DocTestEvaluator
-from sybil.evaluators.python import PythonEvaluator
+from sybil.evaluators.doctest import OutputChecker
 
 #: How many seconds one block, or one command of a console block, may take.
 TIMEOUT = float(os.environ.get("LIVEDOCS_TIMEOUT", 60))
@@ -24,76 +29,60 @@ class Interpreter:
     """A process of a page's own, in its folder; with Django, where there is a ``manage.py``."""
 
     def __init__(self, page: Path, folder: Path, environment: dict[str, str]):
-        context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
+        self.connection, theirs = Pipe()
         manage = folder / "manage.py"
         settings = manage.exists() and SETTINGS.search(manage.read_text())
-        arguments = (theirs, str(page), str(folder), environment, settings and settings[1])
-        self.process = context.Process(target=serve, args=arguments, daemon=True)
-        self.process.start()
-        theirs.close()
+        with theirs:
+            # -P, since the reader's Python does not look for modules beside this file.
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", __file__, str(theirs.fileno()), page]
+                + ([settings[1]] if settings else []),
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+            )
 
-    def run(self, index: int) -> tuple[str, bool, dict[str, str]]:
-        """Run the page's example of that index.
+    def run(self, block: str | doctest.Example, line: int) -> tuple[str, bool, dict[str, str]]:
+        """Run a block, Python or an example at the prompt, that begins on that line of the page.
 
         Returns what went wrong ("" if nothing did), whether later blocks can still build on this
         one, and each connected alias's database.
         """
         try:
-            self.connection.send(index)
+            self.connection.send((block, line))
             if not self.connection.poll(TIMEOUT):
                 self.process.kill()
                 return f"stopped: it was still running after {TIMEOUT:g} seconds\n", False, {}
             return self.connection.recv()
         except (EOFError, OSError):
-            self.process.join()
-            return (
-                f"the page's interpreter died, with exit code {self.process.exitcode}\n",
-                False,
-                {},
-            )
+            code = self.process.wait()
+            return f"the page's interpreter died, with exit code {code}\n", False, {}
 
     def stop(self) -> None:
         self.process.kill()
-        self.process.join()
+        self.process.wait()
         self.connection.close()
 
 
-def serve(
-    connection: Connection,
-    page: str,
-    folder: str,
-    environment: dict[str, str],
-    settings: str | None,
-) -> None:
-    """In the process: evaluate the examples whose indexes arrive, until it is stopped."""
-    from livedocs.pages import PARSERS
-    from livedocs.session import ROOT
-
-    os.environ.clear()
-    os.environ.update(environment)
-    sys.dont_write_bytecode = True
-    import livedocs.traced.sitecustomize  # noqa: F401
-
-    sys.path[:] = [folder, *(entry for entry in sys.path if Path(entry).resolve() != ROOT)]
-    os.chdir(folder)
-    document = Document.parse(page, *PARSERS)
-    document.namespace["__name__"] = "__main__"
-    examples = list(document)
+def serve(descriptor: str, page: str, settings: str | None = None) -> None:
+    """In the process: run the blocks that arrive, until no more can."""
+    connection = Connection(int(descriptor))
+    os.set_inheritable(connection.fileno(), False)
+    sys.path.insert(0, os.getcwd())
+    namespace = {"__name__": "__main__"}
     ready = False
     while True:
-        example = examples[connection.recv()]
+        try:
+            block, line = connection.recv()
+        except EOFError:
+            return
         try:
             ready = ready or set_up_django(settings)
-            answer = (*evaluate(example), databases() if settings else {})
-        except (
-            BaseException
-        ) as error:  # SystemExit too: a block that ends the session is a block that failed.
-            answer = (
-                "".join(traceback.format_exception(type(error), error, within(error, page))),
-                False,
-                {},
-            )
+            answer = (*evaluate(block, line, page, namespace), databases() if settings else {})
+        # SystemExit too: a block that ends the session is a block that failed.
+        except BaseException as error:
+            answer = traceback_of(error), False, {}
         connection.send(answer)
 
 
@@ -106,23 +95,37 @@ def set_up_django(settings: str | None) -> bool:
     return True
 
 
-def evaluate(example: Example) -> tuple[str, bool]:
-    if isinstance(example.parsed, doctest.Example):
-        wrong = DocTestEvaluator(FLAGS)(example)
-        return wrong, "Exception raised:" not in wrong
-    PythonEvaluator()(example)
-    return "", True
+def evaluate(
+    block: str | doctest.Example, line: int, page: str, namespace: dict
+) -> tuple[str, bool]:
+    prompt = isinstance(block, doctest.Example)
+    # Blank lines before it, so that it is compiled with the page's line numbers.
+    source = "\n" * (line - 1) + (block.source if prompt else block)
+    if not prompt:
+        exec(compile(source, page, "exec", dont_inherit=True), namespace)
+        return "", True
+    printed, usable = io.StringIO(), True
+    with redirect_stdout(printed):
+        try:
+            exec(compile(source, page, "single", dont_inherit=True), namespace)
+        except BaseException as error:
+            usable = "Traceback (most recent call last):\n" in block.want
+            print(traceback_of(error), end="")
+    # The dots that stand for a traceback's stack are indented as one likes.
+    want = re.sub(r"^(Traceback .*:\n) +\.\.\.$", r"\1...", block.want, flags=re.MULTILINE)
+    got, checker = printed.getvalue(), OutputChecker()
+    got += "" if got.endswith("\n") or not got else "\n"
+    if checker.check_output(want, got, FLAGS):
+        return "", True
+    return checker.output_difference(block, got, FLAGS), usable
 
 
-def within(error: BaseException, page: str):
-    """The part of an error's traceback that begins in the page: what goes before is ours.
-
-    All of it, when no line of the page is in it.
-    """
+def traceback_of(error: BaseException) -> str:
+    """An error's traceback, from the page's first line in it: what goes before is ours."""
     frame = error.__traceback__
-    while frame and frame.tb_frame.f_code.co_filename != page:
+    while frame and frame.tb_frame.f_code.co_filename == __file__:
         frame = frame.tb_next
-    return frame or error.__traceback__
+    return "".join(traceback.format_exception(type(error), error, frame))
 
 
 def databases() -> dict[str, str]:
@@ -138,3 +141,7 @@ def databases() -> dict[str, str]:
         )
         for database in connected
     }
+
+
+if __name__ == "__main__":
+    serve(*sys.argv[1:])

@@ -7,19 +7,24 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest import SkipTest
 
+from sphinx.directives.code import LiteralIncludeReader
 from sybil import Document, Example, Region
 from sybil.evaluators.doctest import OutputChecker
-from sybil.evaluators.skip import Skipper
 from sybil.example import SybilFailure
 from sybil.parsers.abstract.doctest import DocTestStringParser
-from sybil.parsers.rest import SkipParser
-from sybil.parsers.rest.lexers import DirectiveLexer
 
 from livedocs.interpreter import FLAGS
 from livedocs.session import EXAMPLES, ROOT, Broken, Session, digest, digest_project
+from livedocs.slips import (
+    DIRECTIVES,
+    PROJECT,
+    SKIP,
+    parse_lines,
+    prose_of,
+    report_slip,
+    wrong_with_directive,
+)
 
-PROJECT = re.compile(r"\A:project:[ \t]*(\S+)[ \t]*$", re.MULTILINE)
-A_FILE = re.compile(r"[\w-]+(/[\w.-]+)+|[\w-]+\.\w+")  # A caption that is a file's path.
 COMMAND = re.compile(r"^\$ (.*(?:\n> .*)*)\n?((?:(?!\$ ).*(?:\n|\Z))*)", re.MULTILINE)
 
 
@@ -33,16 +38,16 @@ class Page(Document):
         self.project = project_of(self.file, text)
         self.fingerprint = fingerprint(self.file)
         self.session: Session | None = None
-        self.shown: list[
-            tuple[int, tuple[Path, str]]
-        ] = []  # The line, path and hash of each file shown.
+        # The line, path and hash of each file shown.
+        self.shown: list[tuple[int, tuple[Path, str]]] = []
         self.reached = 0  # How many of the examples have been run.
         self.broken: int | None = None  # The line of the block that those after it can't build on.
+        self.reason: str | None = None  # Why the next block is not run.
 
     def evaluate(self, example: Example, evaluator) -> None:
         """Run an example, after those before it that pytest was not asked for, by ``-k`` say."""
         __tracebackhide__ = True
-        examples, index = list(self), self.index(example)
+        examples, index = list(self), [region for _, region in self.regions].index(example.region)
         while self.reached < index and self.broken is None:
             earlier = examples[self.reached]
             try:
@@ -57,16 +62,14 @@ class Page(Document):
             raise SkipTest(f"{self.name}, line {self.broken} failed, and this block builds on it")
         self.run(example)
 
-    def index(self, example: Example) -> int:
-        return [region for _, region in self.regions].index(example.region)
-
     def run(self, example: Example) -> None:
         __tracebackhide__ = True
         self.reached += 1
         try:
             self.session = self.session or Session(self.file, self.project)
-            check_skip(example)
-            check_flags(example)
+            reason, self.reason = self.reason, None
+            if reason:
+                raise SkipTest(reason)
             super().evaluate(example, example.region.evaluator)
         except Broken as broken:
             self.broken, wrong = example.line, str(broken)
@@ -98,48 +101,32 @@ def text_of(page: Page, region: Region) -> str:
     return page.text[region.start : region.end]
 
 
-def check_skip(example: Example) -> None:
-    if isinstance(example.region.evaluator, Skipper):
-        action, reason = example.parsed
-        if action != "end" and not reason:
-            raise Broken('a skip gives its reason, which the reader sees: .. skip: next "why"\n')
-
-
-def check_flags(example: Example) -> None:
-    """Refuse ``# doctest: +SKIP`` and its like, which let output differ from what is shown."""
-    if isinstance(example.parsed, doctest.Example) and example.parsed.options:
-        names = ", ".join(
-            name
-            for name, flag in doctest.OPTIONFLAGS_BY_NAME.items()
-            if flag in example.parsed.options
-        )
-        raise Broken(
-            f"# doctest: {names} is not for a page. A block that is not to run says why: "
-            '.. skip: next "why". In output, ... stands for anything.\n'
-        )
-
-
 def run_python(example: Example) -> str:
-    page = example.document
-    return page.session.run_python(page.index(example))
+    block, line = example.parsed, example.line
+    if isinstance(block, str):
+        block, line = str(block), line + block.line_offset + 1
+    return example.document.session.run_python(block, line)
 
 
 def run_console(example: Example) -> str:
     """Run each ``$`` line. Its exit status is to be 0, unless ``$ echo $?`` comes next."""
     wrong, status, checker = "", 0, OutputChecker()
-    commands = COMMAND.findall(example.region.lexemes["source"])
-    if not commands:
-        raise Broken("a console block has no command: a line that begins with `$ `\n")
-    if not example.region.lexemes["source"].startswith("$ "):
-        raise Broken(
-            "a console block begins with a command: what is above it is compared to nothing\n"
-        )
+    commands = COMMAND.findall(example.parsed)
+    if not example.parsed.startswith("$ "):
+        raise Broken("a console block begins with a command, a line that begins with `$ `\n")
     for (command, want), (following, _) in zip(commands, [*commands[1:], ("", "")], strict=True):
-        status, got = example.document.session.run_command(command.replace("\n> ", "\n"), status)
+        session = example.document.session
+        status, got, kept = session.run_command(command.replace("\n> ", "\n"), status)
         want, got = want.rstrip("\n") + "\n", got.rstrip("\n") + "\n"
         if status and following != "echo $?":
             advice = "a page that means to show this goes on with `$ echo $?`"
             raise Broken(f"{wrong}$ {command}\n{got}ended with exit status {status}: {advice}\n")
+        if kept:
+            raise Broken(
+                f"{wrong}$ {command}\na reader's shell would keep what this changes, and the next "
+                f"line here does not have it ({kept}): write (cd folder && command), or "
+                "NAME=value command\n"
+            )
         if not checker.check_output(want, got, FLAGS):
             difference = checker.output_difference(doctest.Example("", want), got, FLAGS)
             wrong += f"$ {command}\n{difference}"
@@ -156,9 +143,6 @@ def place_file(example: Example) -> None:
 
 def include_file(example: Example) -> None:
     """Put back a file of the project that the page includes: all of it, whatever part is shown."""
-    # Here, since a page's interpreter imports this module, and has no use for Sphinx.
-    from sphinx.directives.code import LiteralIncludeReader
-
     page, lexemes = example.document, example.region.lexemes
     # As Sphinx has it, a path that begins with a slash is from the top of the site, or of the deck.
     top = ROOT / page.name.partition("/")[0]
@@ -177,6 +161,8 @@ def include_file(example: Example) -> None:
     except (OSError, ValueError) as error:
         raise Broken(f"{error}\n") from None
     path = file.relative_to(EXAMPLES / page.project).as_posix()
+    if (caption := options.get("caption", path)) != path:
+        raise Broken(f"the caption says {caption}, and the file is {path}\n")
     page.shown.append((example.line, page.session.place(path, text, file, 0)))
 
 
@@ -185,23 +171,26 @@ def end_page(example: Example) -> str:
     page, session = example.document, example.document.session
     session.note_loaded()
     session.close()
-    unread = [
-        (line, file[0].relative_to(session.folder))
-        for line, file in page.shown
-        if file not in session.loaded
-    ]
     return "".join(
-        f"line {line} shows {path}, which no process of the page has read since\n"
-        for line, path in unread
+        f"line {line} shows {path.relative_to(session.folder)}, "
+        "which no process of the page has read since\n"
+        for line, (path, hashed) in page.shown
+        if (path, hashed) not in session.loaded
     )
 
 
+def skip_next(example: Example) -> None:
+    example.document.reason = example.parsed
+
+
 def parse_directives(document: Document) -> Iterable[Region]:
-    for region in DirectiveLexer(r"(revealjs-)?(code-block|literalinclude)")(document):
+    for region in DIRECTIVES(document):
         region.parsed = region.lexemes["source"]
-        if region.lexemes["directive"].endswith("literalinclude"):
+        if wrong := wrong_with_directive(region, document.text[region.start :]):
+            region.parsed, region.evaluator = wrong, report_slip
+        elif region.lexemes["directive"].endswith("literalinclude"):
             region.evaluator = include_file
-        elif A_FILE.fullmatch(region.lexemes["options"].get("caption", "")):
+        elif "caption" in region.lexemes["options"]:
             region.evaluator = place_file
         elif region.lexemes["arguments"] == "python":
             region.evaluator = run_python
@@ -212,7 +201,37 @@ def parse_directives(document: Document) -> Iterable[Region]:
 
 
 def parse_doctests(document: Document) -> Iterable[Region]:
-    return DocTestStringParser(run_python)(document.text, document.path)
+    prose, end = prose_of(document), 0
+    try:
+        regions = list(DocTestStringParser(run_python)(prose, document.path))
+    except ValueError as error:  # "line 3 of the docstring for … lacks blank after >>>: …"
+        line, wrong = re.match(r"line (\d+) of the docstring for .+? (\w+ .*)", str(error)).groups()
+        start = sum(map(len, prose.splitlines(keepends=True)[: int(line) - 1]))
+        regions = [Region(start, start, f"an example at the prompt {wrong}", report_slip)]
+    for region in regions:
+        above = "".join(prose[: region.start].splitlines()[-1:]).strip()
+        wrong, follows, end = None, region.start == end, region.end
+        if above and not follows and not above.startswith(">>>"):
+            wrong = "an example at the prompt has an empty line above it: without, it is prose"
+        elif getattr(region.parsed, "options", None):
+            wrong = (
+                f"{region.parsed.source}doctest's flags are not for a page. A block that is not to "
+                'run says why: .. skip: next "why". In output, ... stands for anything.'
+            )
+        if wrong:
+            region = Region(region.start, region.start, wrong, report_slip)
+        yield region
+
+
+def parse_skips(document: Document) -> Iterable[Region]:
+    for match in SKIP.finditer(prose_of(document)):
+        region = Region(match.start(), match.end(), match[2], skip_next)
+        below = document.text[match.end() :].lstrip("\n")
+        starts = [start for start, _ in document.regions]
+        if len(document.text) - len(below) not in starts or not re.match(rf"{match[1]}\S", below):
+            region.evaluator = report_slip
+            region.parsed = "a skip stands right above the block that it skips, indented alike"
+        yield region
 
 
 def parse_end(document: Document) -> Iterable[Region]:
@@ -221,4 +240,4 @@ def parse_end(document: Document) -> Iterable[Region]:
 
 
 #: What Sybil looks for in a page.
-PARSERS = [parse_directives, parse_doctests, SkipParser(), parse_end]
+PARSERS = [parse_directives, parse_doctests, parse_skips, parse_lines, parse_end]

@@ -31,7 +31,7 @@ def pytest_runtest_call(item):
     if not isinstance(page, Page):
         return (yield)
     region, line = item.example.region, item.example.line
-    kind = getattr(region.evaluator, "__name__", "skip")
+    kind = region.evaluator.__name__
     broken_before = page.broken
     try:
         return (yield)

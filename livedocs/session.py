@@ -1,8 +1,10 @@
 """A page's session: a folder with a fresh copy of its project, and the processes that run there."""
 
+import doctest
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -16,6 +18,8 @@ ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 IGNORED = shutil.ignore_patterns("*.sqlite3*", "__pycache__", ".*")
 FRAME = re.compile(r'File "([^"]+)", line (\d+)')
+#: What a shell says of itself, that a command can change: a reader's would keep it.
+STATE = 'echo "folder $PWD"; echo "umask $(umask)"; echo "options $-"; alias; set'
 
 
 class Broken(Exception):
@@ -48,24 +52,29 @@ class Session:
         # The path and the hash of each file that some process has read.
         self.loaded: set[tuple[Path, str]] = set()
 
-    def run_python(self, index: int) -> str:
-        """Run the page's example of that index; return how its output differs, if it does."""
+    def run_python(self, block: str | doctest.Example, line: int) -> str:
+        """Run a block that begins on that line; return how its output differs, if it does."""
         if self.interpreter is None:
             self.interpreter = Interpreter(self.page, self.folder, self.environment)
-        wrong, usable, databases = self.interpreter.run(index)
+        wrong, usable, databases = self.interpreter.run(block, line)
         self.databases |= databases
         if not usable:
             raise Broken(wrong)
         return wrong
 
-    def run_command(self, command: str, status: int) -> tuple[int, str]:
+    def run_command(self, command: str, status: int) -> tuple[int, str, str]:
         """Run a command by ``sh``, after one that ended with that status.
 
-        Returns its own exit status, and what it printed.
+        Returns its own exit status, what it printed, and what it changed of its shell: a reader's
+        would keep that for the lines that follow.
         """
         self.note_loaded()
+        states = [self.folder.with_name("before"), self.folder.with_name("after")]
+        before, after = (f"{{ {STATE}; }} > {shlex.quote(str(state))}" for state in states)
+        states[1].unlink(missing_ok=True)
+        script = f"{before}; (exit {status})\n{command}\nLIVEDOCS_STATUS=$?; {after}"
         process = subprocess.Popen(
-            ["sh", "-c", f"(exit {status})\n{command}"],
+            ["sh", "-c", f"{script}; exit $LIVEDOCS_STATUS"],
             cwd=self.folder,
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -81,7 +90,7 @@ class Session:
             printed, _ = process.communicate()
             stopped = f"stopped: it was still running after {TIMEOUT:g} seconds"
             raise Broken(f"$ {command}\n{printed}{stopped}\n") from None
-        return process.returncode, printed
+        return process.returncode, printed, changes_of_shell(command, *states)
 
     def place(self, path: str, text: str, origin: Path, before: int) -> tuple[Path, str]:
         """Put a file of that text in its place, and stop the interpreter if that is a change.
@@ -123,6 +132,20 @@ class Session:
         if self.interpreter:
             self.interpreter.stop()
             self.interpreter = None
+
+
+def changes_of_shell(command: str, before: Path, after: Path) -> str:
+    """What a command changed of the shell that it ran in, if anything: ``A='1'``, say."""
+    if not after.exists():
+        return "its end"
+    loops = [f"{name}=" for name in re.findall(r"\bfor (\w+) in\b", command)]
+    # A loop's variable is kept too, and does no harm.
+    ours = ("LIVEDOCS_STATUS=", "OLDPWD=", "PWD=", *loops)
+    had, has = (
+        {line for line in state.read_text().splitlines() if not line.startswith(ours)}
+        for state in (before, after)
+    )
+    return ", ".join(sorted(has - had or had - has)).replace(f"{before.parent}/", "")
 
 
 def environment() -> dict[str, str]:

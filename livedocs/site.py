@@ -5,14 +5,13 @@ from itertools import groupby
 from pathlib import Path
 
 from docutils import nodes
-from pygments.lexers import PythonLexer, get_lexer_by_name, shell
-from pygments.util import ClassNotFound
 from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 from livedocs import record
 from livedocs.session import ROOT
+from livedocs.slips import other_name
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +50,7 @@ def number_as_in_the_file(app: Sphinx, path: Path, docname: str, content: list[s
 def mark_and_audit(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     for place in list(doctree.findall(verified_pages)):
         place.replace_self(list_pages(app, docname))
-    blocks = sorted(doctree.findall(is_block), key=lambda node: (page_of(node), node.line))
+    blocks = sorted(doctree.findall(is_block), key=lambda node: (page_of(node), line_of(node)))
     for page, of_page in groupby(blocks, page_of):
         entry = app.config.livedocs_record.get(page)
         of_page = list(of_page)
@@ -67,13 +66,10 @@ def mark_and_audit(app: Sphinx, doctree: nodes.document, docname: str) -> None:
         for node, after in zip(of_page, [*of_page[1:], None], strict=True):
             if node not in to_prove:
                 continue
-            examples = examples_within(entry, node.line, after.line if after else None)
+            examples = examples_within(entry, line_of(node), after and line_of(after))
             reasons = {example.get("reason") for example in examples}
-            if not all(holds(entry, example) for example in examples) or not shows(node, examples):
-                warn(
-                    "no passing example covers this block: run its page, by make site or pytest",
-                    node,
-                )
+            if why := why_unproven(node, entry, examples):
+                warn(f"no passing example covers this block: {why}", node)
             elif reasons == {None}:
                 add_mark(node, f"Run on {where(entry)}", "livedocs-run")
             else:
@@ -86,16 +82,29 @@ def is_block(node: nodes.Node) -> bool:
     return isinstance(node, nodes.literal_block | nodes.doctest_block)
 
 
+def language_of(node: nodes.Element) -> str:
+    return "pycon" if isinstance(node, nodes.doctest_block) else node.get("language", "default")
+
+
 def must_run(node: nodes.Element) -> bool:
     """Whether a block is Python or commands, by any name; one without a name could be either."""
-    language = "pycon" if isinstance(node, nodes.doctest_block) else node.get("language", "default")
-    try:
-        lexer = get_lexer_by_name(language)
-    except ClassNotFound:
-        return True
-    # NumPy and IPython are Python; Fish and PowerShell are shells.
-    named = lexer.name.startswith(("Python", "IPython"))
-    return named or isinstance(lexer, PythonLexer) or type(lexer).__module__ == shell.__name__
+    return other_name(language_of(node)) is not None
+
+
+def why_unproven(node: nodes.Element, entry: dict, examples: list[dict]) -> str | None:
+    """What keeps a block of a page that was run from being proven, if anything does."""
+    page, shown = page_of(node), shows(node, examples)
+    if shown and all(holds(entry, example) for example in examples):
+        return None
+    if not any(block["kind"] == "end_page" for block in entry["blocks"].values()):
+        return f"only a part of its page was run: pytest {page} runs all"
+    if shown:
+        return f"it failed when its page was run: pytest {page} says why"
+    if examples:
+        return "not all that it shows was run: at a prompt, output ends with the first empty line"
+    return other_name(language_of(node)) or (
+        "the run did not find it: a code-block, or a prompt, begins on a line of its own"
+    )
 
 
 def page_of(node: nodes.Node) -> str:
@@ -103,6 +112,10 @@ def page_of(node: nodes.Node) -> str:
     while not node.source:  # docutils gives none to a doctest block in a list.
         node = node.parent
     return Path(node.source).resolve().relative_to(ROOT).as_posix()
+
+
+def line_of(node: nodes.Node) -> int:
+    return node.line or 0  # docutils gives none to ``.. include::`` with ``:code:``.
 
 
 def examples_within(entry: dict, first: int, end: int | None) -> list[dict]:
@@ -160,7 +173,7 @@ def add_mark(node: nodes.Element, text: str, kind: str) -> None:
 
 
 def warn(message: str, node: nodes.Element) -> None:
-    logger.warning(message, location=f"{page_of(node)}:{node.line}", type="livedocs")
+    logger.warning(message, location=f"{page_of(node)}:{line_of(node)}", type="livedocs")
 
 
 def list_pages(app: Sphinx, docname: str) -> list[nodes.Node]:

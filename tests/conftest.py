@@ -85,7 +85,7 @@ class House:
             env={**inherited, "LIVEDOCS_TIMEOUT": str(timeout)},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
         )
         words = (
             process.stdout.splitlines()[-1]
@@ -109,7 +109,7 @@ class House:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
         )
         index = self.folder / "_build" / builder / "index.html"
         return process.returncode, process.stderr, index.read_text() if index.exists() else ""

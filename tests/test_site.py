@@ -39,28 +39,32 @@ def test_each_block_of_a_good_page_says_where_it_ran(index):
     assert html.count('<div class="highlight">') == html.count("Run on SQLite 3.") == 3
 
 
-UNPROVEN = [  # Each with the line, within the block, that docutils gives it.
-    (".. code-block:: py\n\n   1 / 0\n", 0),
-    (".. code-block:: Python\n\n   1 / 0\n", 0),
-    (".. code-block:: bash\n\n   $ false\n", 0),
-    (".. code-block::\n\n   1 / 0\n", 0),
-    (".. code:: python\n\n   1 / 0\n", 0),
-    ("Look::\n\n   1 / 0\n", 2),
-    (".. parsed-literal::\n\n   1 / 0\n", 2),
-    (">>> 1\n2\n", 0),
-    (".. code-block:: python\n\n   1 / 0\n", 0),
-    (".. code-block:: python\n   :caption: shop/never.py\n\n   1 / 0\n", 0),
-]
-
-
-@pytest.mark.parametrize(("block", "line"), UNPROVEN)
-def test_a_block_that_no_run_proved_fails_the_build(index, block, line):
-    status, warnings, html = index(f">>> 1\n1\n\nText.\n\n{block}")
-    assert status == 1
-    assert f"docs/index.rst:{11 + line}: WARNING: no passing example covers this block" in warnings
-    assert html.count("Run on ") == 1
-
-
+NO_EXAMPLE = "no passing example covers this block"
+# What is unproven though its page was run; the line, within it, that docutils gives; and why.
+UNPROVEN = {
+    "py": (
+        ".. code-block:: py\n\n   1 / 0\n",
+        0,
+        "a block of py is not run: its language is python",
+    ),
+    "Python": (".. code-block:: Python\n\n   1 / 0\n", 0, "a block of Python is not run"),
+    "bash": (
+        ".. code-block:: bash\n\n   $ false\n",
+        0,
+        "a block of bash is not run: its language is console, its prompt `$ `",
+    ),
+    "no language": (".. code-block::\n\n   1 / 0\n", 0, "a block without a language is not run"),
+    "code": (".. code:: python\n\n   1 / 0\n", 0, "the run did not find it"),
+    "a literal block": ("Look::\n\n   1 / 0\n", 2, "a block without a language is not run"),
+    "parsed": (".. parsed-literal::\n\n   1 / 0\n", 2, "a block without a language is not run"),
+    "other output": (">>> 1\n2\n", 0, "it failed when its page was run: pytest docs/"),
+    "an exception": (".. code-block:: python\n\n   1 / 0\n", 0, "it failed when its page was run"),
+    "a file that nothing reads": (
+        ".. code-block:: python\n   :caption: shop/never.py\n\n   1 / 0\n",
+        0,
+        "it failed when its page was run",
+    ),
+}
 SHOWN = """.. code-block:: text
    :caption: shop/notes.txt
 
@@ -86,31 +90,49 @@ UNPROVEN_BEFORE_A_FILE = {
 }
 
 
-@pytest.mark.parametrize("name", UNPROVEN_BEFORE_A_FILE)
-def test_what_follows_a_block_does_not_prove_it(index, name):
-    status, warnings, html = index(f"{UNPROVEN_BEFORE_A_FILE[name]}\n{SHOWN}")
+def test_what_no_run_proved_fails_the_build(house, subtests):
+    """All in one run and one build, a page each."""
+    top, proven = ":project: tea\n\nTitle\n=====\n\n", ">>> 1\n1\n\nText.\n\n"
+    # Of each page: its text, its warnings, and how many of its blocks are marked.
+    pages = {
+        name: (proven + block, [f"rst:{11 + line}: WARNING: {NO_EXAMPLE}: {why}"], 1)
+        for name, (block, line, why) in UNPROVEN.items()
+    }
+    pages |= {
+        f"{name}, before a file": (f"{block}\n{SHOWN}", [NO_EXAMPLE], 1)  # of what reads the file
+        for name, block in UNPROVEN_BEFORE_A_FILE.items()
+    }
+    pages["what follows a broken block"] = (
+        ">>> 1 / 0\n1\n\n.. code-block:: python\n\n   1\n",
+        [f"{NO_EXAMPLE}: it failed when its page was run"] * 2,
+        0,
+    )
+    pages["another language"] = (".. code-block:: sql\n\n   SELECT 1\n\n>>> 1\n1\n", [], 1)
+    for number, (text, _, _) in enumerate(pages.values()):
+        house.page(top + text, f"docs/{number}.rst")
+    house.page("Index\n=====\n\n.. toctree::\n   :glob:\n\n   *\n", "docs/index.rst")
+    house.run("docs", "-n", "2", "--dist", "loadfile")
+    status, warnings, _ = house.build()
     assert status == 1
-    assert warnings.count("no passing example covers this block") == 1, warnings
-    assert html.count("Run on ") == 1  # what reads the file
+    for number, (name, (_, wanted, marks)) in enumerate(pages.items()):
+        with subtests.test(name):
+            told = [
+                line for line in warnings.splitlines() if line.startswith(f"docs/{number}.rst:")
+            ]
+            assert len(told) == len(wanted), told
+            for line, part in zip(told, wanted, strict=True):
+                assert part in line
+            html = (house.folder / f"_build/html/{number}.html").read_text()
+            assert html.count('class="livedocs') == html.count("Run on ") == marks
 
 
-def test_blocks_after_a_broken_one_are_not_proven(index):
-    status, warnings, html = index(">>> 1 / 0\n1\n\n.. code-block:: python\n\n   1\n")
+def test_a_file_that_is_included_as_code_is_not_proven(index):
+    status, warnings, html = index(
+        ">>> 1\n1\n\n.. include:: ../examples/tea/shop/settings.py\n   :code: python\n"
+    )
     assert status == 1
-    assert warnings.count("no passing example covers this block") == 2
-    assert "livedocs" not in html
-
-
-def test_another_language_is_left_alone(index):
-    status, warnings, html = index(".. code-block:: sql\n\n   SELECT 1\n\n>>> 1\n1\n")
-    assert (status, warnings) == (0, "")
+    assert warnings.count("docs/index.rst:0: WARNING: no passing example covers this block") == 1
     assert html.count("Run on ") == 1
-
-
-def test_a_skip_gives_the_reader_its_reason(index):
-    status, warnings, html = index('.. skip: next "it needs a server"\n\n>>> 1\n2\n')
-    assert (status, warnings) == (0, "")
-    assert "Not run: it needs a server" in html
 
 
 @pytest.mark.parametrize(

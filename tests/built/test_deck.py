@@ -111,25 +111,44 @@ def test_the_overview_and_the_help(deck):
     assert "Speaker notes view" in deck.locator(".r-overlay-help").inner_text()
 
 
+def file_of(chapter):
+    """The file that a chapter's slides are written in, by its path from the top."""
+    heading = re.compile(rf"^{re.escape(chapter)}\n[-=~^]+$", re.MULTILINE)
+    files = [file for file in ROOT.glob("slides/**/*.rst") if heading.search(file.read_text())]
+    return ", ".join(str(file.relative_to(ROOT)) for file in files)
+
+
 def test_the_talk_takes_its_time_and_each_part_begins_when_its_notes_say(deck):
-    now, due, said = 0, {}, {}
+    chapters = []
     for slide in deck.evaluate(TALK):
-        if slide["chapter"]:
+        if slide["chapter"] or not chapters:
             minute = re.match(r"Minute (\d+)\. ", slide["notes"])
-            due[slide["chapter"]], said[slide["chapter"]] = now, minute and 60 * int(minute[1])
-        now += slide["seconds"]
-    assert said == due
-    assert now == 60 * MINUTES
+            begins = int(minute[1]) if minute else 0 if not chapters else None
+            chapters.append((slide["chapter"] or slide["title"], begins, []))
+        chapters[-1][-1].append((slide["title"], slide["seconds"]))
+    for chapter, begins, _ in chapters:
+        assert begins is not None, f"{file_of(chapter)}: {chapter}: no `Minute 12. ` in its notes"
+    ends = [begins for _, begins, _ in chapters[1:]] + [MINUTES]
+    wrong = [
+        f"{file_of(chapter)}: {chapter}: from minute {begins} to {end}, by its notes and those of "
+        f"the chapter after it, and its slides last {lasts} seconds: {slides}"
+        for (chapter, begins, slides), end in zip(chapters, ends, strict=True)
+        if (lasts := sum(seconds for _, seconds in slides)) != 60 * (end - begins)
+    ]
+    assert wrong == []
 
 
 def test_the_notes_can_be_spoken_while_their_slide_is_shown(deck):
-    talk = deck.evaluate(TALK)
-    assert [slide["title"] for slide in talk if not slide["seconds"]] == []
-    pace = [
-        (slide["title"], slide["notes"][:30], 60 * len(slide["notes"].split()) // slide["seconds"])
-        for slide in talk
-    ]
-    assert [slide for slide in pace if slide[-1] not in PACE] == []
+    chapter, wrong = "", []
+    for slide in deck.evaluate(TALK):
+        chapter = slide["chapter"] or chapter or slide["title"]
+        words, seconds = len(slide["notes"].split()), slide["seconds"]
+        if not seconds or 60 * words // seconds not in PACE:
+            wrong.append(
+                f"{file_of(chapter)}: {slide['title']}: {words} words in {seconds} seconds; a "
+                f"minute takes {PACE[0]} to {PACE[-1]}"
+            )
+    assert wrong == []
 
 
 def test_each_pattern_has_its_seven_kinds_of_slide_in_the_order_of_the_talk(deck):
