@@ -3,6 +3,7 @@
 from django.apps import apps
 from django.conf import settings
 from django.core import mail
+from django.core.cache import caches
 from django.core.checks import Error, Warning
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, OperationalError, connections, router
@@ -63,10 +64,14 @@ def model_of(label):
 
 
 def labels():
+    # What DatabaseCache asks the router with is a stand-in for a model, and of no app.
+    stand_ins = [
+        cache.cache_model_class for cache in caches.all() if hasattr(cache, "cache_model_class")
+    ]
     for label in settings.SHADOWED:
         if not any(
             is_named([label], model._meta.app_label, model._meta.model_name)
-            for model in apps.get_models()
+            for model in [*apps.get_models(), *stand_ins]
         ):
             yield Error(
                 f'SHADOWED names "{label}", which is no model, and no app that has one.',

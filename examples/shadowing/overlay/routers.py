@@ -43,8 +43,11 @@ class ShadowRouter:
 
     def db_for_write(self, model, **hints):
         if not self.is_local(model):
+            # The stand-in for a model that DatabaseCache asks with has no `label`.
+            meta = model._meta
+            label = getattr(meta, "label", f"{meta.app_label}.{meta.model_name}")
             raise NotLocal(
-                f"{model._meta.label} is read from the snapshot, and not written. To try changes "
+                f"{label} is read from the snapshot, and not written. To try changes "
                 "out, name it in the setting SHADOWED (its whole table is then local) or OVERLAID "
                 "(only the rows that you change are)."
             )

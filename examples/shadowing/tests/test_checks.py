@@ -97,6 +97,28 @@ def test_a_label_of_nothing(settings, name, label):
     assert message.msg.startswith(f'{name} names "{label}", which is no model')
 
 
+def test_the_cache_in_the_database(shop):
+    """It has no model, and asks the router: named as `NotLocal` says, its table is made here."""
+    with (shop.folder / "shop" / "settings.py").open("a") as settings:
+        settings.write(
+            'CACHES = {"default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", '
+            '"LOCATION": "entries"}}\n'
+        )
+    write = "from django.core.cache import cache; cache.set('a', 1); print(cache.get('a'))"
+    refused = shop("shell", "-v0", "-c", write).stderr.splitlines()[-1]
+    assert refused.startswith("overlay.routers.NotLocal: django_cache.cacheentry is read from")
+    with (shop.folder / "shop" / "settings.py").open("a") as settings:
+        settings.write('SHADOWED.append("django_cache")\n')
+    assert "no issues" in shop.does("check")
+    shop.does("createcachetable")
+    assert shop.does("shell", "-v0", "-c", write) == "1\n"
+
+
+def test_no_cache_in_the_database(settings):
+    settings.SHADOWED = ["django_cache"]
+    assert ids() == ["overlay.E003"]
+
+
 @pytest.mark.parametrize("label", ["products", "products.Product", "Products.product"])
 def test_a_model_in_both(settings, label):
     settings.SHADOWED = [label]

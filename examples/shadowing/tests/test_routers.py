@@ -1,6 +1,7 @@
 import pytest
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
+from django.core.cache.backends.db import DatabaseCache
 from django.db.utils import ConnectionRouter
 
 from customers.models import Customer, Order
@@ -57,6 +58,22 @@ def test_all_else_is_read_from_the_snapshot_and_not_written(router, model):
         "it in the setting SHADOWED (its whole table is then local) or OVERLAID (only the rows "
         "that you change are)."
     )
+
+
+class StandIn:
+    """As ``DatabaseCache`` asks with, and with no attribute more than a router may ask for."""
+
+    class _meta:
+        app_label, model_name = "django_cache", "cacheentry"
+
+
+@pytest.mark.parametrize("model", [StandIn, DatabaseCache("table", {}).cache_model_class])
+def test_a_stand_in_for_a_model(router, settings, model):
+    assert router.db_for_read(model) == "production"
+    with pytest.raises(NotLocal, match=r"^django_cache\.cacheentry is read from the snapshot"):
+        router.db_for_write(model)
+    settings.SHADOWED = ["django_cache"]
+    assert router.db_for_read(model) == router.db_for_write(model) == "default"
 
 
 @pytest.mark.parametrize("model", [Article, Group])
