@@ -118,15 +118,6 @@ def over_a_snapshot():
             hint=f'Write in DATABASES["{local}"]: "ENGINE": "overlay.backend"',
             id="overlay.E006",
         )
-    for label in settings.OVERLAID:
-        columns = {field.column.lower() for field in model_of(label)._meta.local_concrete_fields}
-        for column in sorted(columns & {"gone", *(f"base_{column}" for column in columns)}):
-            yield Error(
-                f'{label} can\'t be overlaid: the table of its local rows has a column "{column}" '
-                "of its own.",
-                hint=f"Shadow the table whole: name {label} in SHADOWED, not in OVERLAID.",
-                id="overlay.E007",
-            )
     name = str(connections[snapshot].settings_dict["NAME"])
     is_read_only = "mode=ro" in name or "mode=memory" in name  # the latter in a test run
     if connections[snapshot].vendor == "sqlite" and not is_read_only:

@@ -8,7 +8,7 @@ from collections import namedtuple
 
 from django.db import OperationalError, connections, router
 
-from overlay.tables import OverlaidTable, is_overlaid, listing, overlaid_models, quote
+from overlay.tables import BASE, GONE, OverlaidTable, is_overlaid, listing, overlaid_models, quote
 
 __all__ = ["differences", "discard", "is_overlaid", "keep", "origins", "overlaid_models"]
 
@@ -38,11 +38,11 @@ def origins(model, keys):
     if not (is_overlaid(model) and keys):
         return {}
     table = overlaid_table(model)
-    base = listing(table.columns, "o.", "base_")
+    base = listing(table.columns, "o.", BASE)
     with table.connection.cursor() as cursor:
         cursor.execute(
             f"SELECT o.{table.key}, {base_key('o.', table)} IS NULL "
-            f"FROM main.{table.overlay} AS o WHERE NOT o.gone "
+            f"FROM main.{table.overlay} AS o WHERE NOT o.{GONE} "
             f"AND ({listing(table.columns, 'o.')}) IS NOT ({base}) "
             f"AND o.{table.key} IN ({', '.join(['%s'] * len(keys))})",
             [model._meta.pk.get_db_prep_value(key, table.connection) for key in keys],
@@ -53,7 +53,7 @@ def origins(model, keys):
 
 
 def base_key(row, table):
-    return row + quote(f"base_{table.model._meta.pk.column}")
+    return row + quote(f"{BASE}{table.model._meta.pk.column}")
 
 
 def converter(field, connection):
@@ -78,8 +78,8 @@ def differences(model):
     clashing = clashes(table)
     with table.connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT o.gone, {base_key('o.', table)} IS NOT NULL, t.{table.key} IS NOT NULL, "
-            f"{listing(table.columns, 'o.', 'base_')}, {listing(table.columns, 'o.')}, "
+            f"SELECT o.{GONE}, {base_key('o.', table)} IS NOT NULL, t.{table.key} IS NOT NULL, "
+            f"{listing(table.columns, 'o.', BASE)}, {listing(table.columns, 'o.')}, "
             f"{listing(table.columns, 't.')} FROM main.{table.overlay} AS o "
             f"LEFT JOIN {table.snapshot} AS t ON t.{table.key} = o.{table.key} "
             f"ORDER BY o.{table.key}"
@@ -132,7 +132,7 @@ def clashes(table):
                 cursor.execute(
                     f"SELECT l.{table.key} FROM main.{table.overlay} AS l "
                     f"JOIN {table.snapshot} AS t ON {same} AND t.{table.key} <> l.{table.key} "
-                    f"WHERE NOT l.gone AND NOT {table.hidden('t')}"
+                    f"WHERE NOT l.{GONE} AND NOT {table.hidden('t')}"
                 )
                 to_python = converter(table.model._meta.pk, table.connection)
                 found |= {to_python(key): ", ".join(columns) for (key,) in cursor.fetchall()}
@@ -172,7 +172,7 @@ def keep(model, keys=None):
     where, params = of_keys(table, keys)
     with table.connection.cursor() as cursor:
         cursor.execute(
-            f"UPDATE main.{table.overlay} SET ({listing(table.columns, prefix='base_')}) = "
+            f"UPDATE main.{table.overlay} SET ({listing(table.columns, prefix=BASE)}) = "
             f"(SELECT {listing(table.columns, 't.')} FROM {table.snapshot} AS t "
             f"WHERE t.{table.key} = {table.overlay}.{table.key}) WHERE {where}",
             params,

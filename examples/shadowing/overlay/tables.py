@@ -4,9 +4,9 @@
 where                 what
 ====================  ==========================================================================
 ``snapshot.<table>``  production's rows, as they were: attached, and read-only
-``overlay_<table>``   the local rows: the model's columns; ``gone``, for a row deleted here; and
-                      ``base_<column>``s, the snapshot's row as it was when the local one was first
-                      touched, or NULLs for a row that was added here
+``overlay_<table>``   the local rows: the model's columns; ``overlay:gone``, for a row deleted here;
+                      and ``base:<column>``s, the snapshot's row as it was when the local one was
+                      first touched, or NULLs for a row that was added here
 ``<table>``           a view of both. It is TEMP: of one connection, in no file. It hides what has
                       its name in the other two, as SQLite looks there last
 ====================  ==========================================================================
@@ -26,6 +26,9 @@ from django.db.models import CheckConstraint
 # Keys of rows that are added here start above this, and the snapshot's are below. Up to 2**53 a
 # number is the same in JavaScript.
 LAST_SNAPSHOT_KEY = 2**52
+
+# With a colon, which is in no name that Django gives to a column.
+BASE, GONE = "base:", '"overlay:gone"'
 
 
 def overlaid_models():
@@ -85,8 +88,9 @@ class OverlaidTable:
 
     @property
     def is_made(self):
-        """Whether the local file has the table, with all of the model's columns."""
-        return set(self.columns) <= set(self.columns_in("main", f"overlay_{self.name}"))
+        """Whether the local file has the table, with all of its columns."""
+        names = {prefix + column for prefix in ("", BASE) for column in self.columns}
+        return names <= set(self.columns_in("main", f"overlay_{self.name}"))
 
     @property
     def not_up_to_date(self):
@@ -154,8 +158,8 @@ class OverlaidTable:
                 for statement in self.add(field)
             ]
         columns = [self.definition(field) for field in self.fields]
-        columns.append('"gone" bool NOT NULL DEFAULT 0')
-        columns += [self.definition(field, "base_") for field in self.fields]
+        columns.append(f"{GONE} bool NOT NULL DEFAULT 0")
+        columns += [self.definition(field, BASE) for field in self.fields]
         editor = self.connection.schema_editor()
         columns += [
             constraint.constraint_sql(self.model, editor)
@@ -172,7 +176,7 @@ class OverlaidTable:
 
     def add(self, field):
         """Yield what adds a column that is new in the snapshot, with the snapshot's values."""
-        for prefix in "", "base_":
+        for prefix in "", BASE:
             yield f"ALTER TABLE main.{self.overlay} ADD COLUMN {self.definition(field, prefix)}"
             yield (
                 f"UPDATE main.{self.overlay} SET {quote(prefix + field.column)} = "
@@ -203,7 +207,7 @@ class OverlaidTable:
         return (
             f"SELECT {listing(columns, 't.')} FROM {self.snapshot} AS t "
             f"WHERE NOT {self.hidden('t')} "
-            f"UNION ALL SELECT {listing(columns)} FROM main.{self.overlay} WHERE NOT gone"
+            f"UNION ALL SELECT {listing(columns)} FROM main.{self.overlay} WHERE NOT {GONE}"
         )
 
     def clashes(self, event):
@@ -261,13 +265,13 @@ class OverlaidTable:
 
     def put(self, row, gone, base=None, where="true"):
         """A trigger's statement: it writes a local row, and the base if it is the first time."""
-        names = listing([*self.columns, "gone"])
+        names = f"{listing(self.columns)}, {GONE}"
         values = f"{row}, {gone}"
         if base:
-            names += f", {listing(self.columns, prefix='base_')}"
+            names += f", {listing(self.columns, prefix=BASE)}"
             values += f", {base}"
         updates = ", ".join(
-            f"{quote(column)} = excluded.{quote(column)}" for column in [*self.columns, "gone"]
+            f"{name} = excluded.{name}" for name in [*map(quote, self.columns), GONE]
         )
         return (
             f"INSERT INTO {self.overlay} ({names}) SELECT {values} WHERE {where} "
@@ -287,7 +291,7 @@ class OverlaidTable:
             f"UNION ALL SELECT {self.key} FROM main.{self.overlay})) AS gap "
             f"CROSS JOIN {self.snapshot} AS t "
             f"ON t.{self.key} > gap.above AND t.{self.key} < gap.below "
-            f"UNION ALL SELECT {listing(columns)} FROM main.{self.overlay} WHERE NOT gone"
+            f"UNION ALL SELECT {listing(columns)} FROM main.{self.overlay} WHERE NOT {GONE}"
         )
 
     def count(self, where=""):
@@ -302,7 +306,7 @@ class OverlaidTable:
             f"- (SELECT COUNT(*) FROM (SELECT {self.key} AS hidden FROM main.{self.overlay}) AS o "
             f"CROSS JOIN {self.snapshot} AS {name} ON {name}.{self.key} = o.hidden{where}) "
             f"+ (SELECT COUNT(*) FROM (SELECT {listing(self.columns)} FROM main.{self.overlay} "
-            f"WHERE NOT gone) AS {name}{where})"
+            f"WHERE NOT {GONE}) AS {name}{where})"
         )
 
     def views(self):
@@ -323,9 +327,8 @@ class OverlaidTable:
             added = added.replace(f"NEW.{self.key}", f"ifnull(NEW.{self.key}, {self.last_key} + 1)")
         nothing = " AND ".join(f"NOT ({clash})" for clash, _ in self.clashes("INSERT"))
         # A row that was added here leaves nothing behind; any other, a row that says it is gone.
-        ours = (
-            f"{self.key} = OLD.{self.key} AND {quote(f'base_{self.model._meta.pk.column}')} IS NULL"
-        )
+        base = quote(f"{BASE}{self.model._meta.pk.column}")
+        ours = f"{self.key} = OLD.{self.key} AND {base} IS NULL"
         delete = (
             self.put(old, 1, old, f"NOT EXISTS (SELECT 1 FROM main.{self.overlay} WHERE {ours})")
             + f"DELETE FROM {self.overlay} WHERE {ours}; "

@@ -2,17 +2,14 @@
 
 import sqlite3
 from contextlib import closing
-from sqlite3 import DatabaseError
 
 import pytest
 from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connection, connections, models
-from django.test.utils import isolate_apps
+from django.db import connections
 
 from overlay import checks
 from overlay.routers import ShadowRouter
-from overlay.tables import OverlaidTable
 
 SHADOW_ROUTER = "overlay.routers.ShadowRouter"
 
@@ -152,34 +149,6 @@ def test_another_engine(settings, monkeypatch):
 
 def connections_by_alias():
     return {alias: connections[alias] for alias in connections}
-
-
-@isolate_apps("products")
-def priced(column):
-    """Return a model with a column beside its price."""
-    fields = {"price": models.IntegerField(), "other": models.IntegerField(db_column=column)}
-    meta = type("Meta", (), {"app_label": "products"})
-    return type("Priced", (models.Model,), {**fields, "Meta": meta, "__module__": __name__})
-
-
-@pytest.mark.django_db
-@pytest.mark.parametrize("column", ["base_price", "base_Price", "gone"])
-def test_a_column_that_the_overlay_needs(monkeypatch, settings, column):
-    model = priced(column)
-    # Without the check, this is what `migrate` says, and it names no cure.
-    connection.ensure_connection()
-    with pytest.raises(DatabaseError, match=f"duplicate column name: (?i:{column})"):
-        connection.connection.execute(OverlaidTable(model, connection).make()[0])
-
-    monkeypatch.setattr(checks, "model_of", lambda label: model)
-    settings.OVERLAID = ["products.Product"]
-    (message,) = ours()
-    assert message.id == "overlay.E007" and f'"{column.lower()}"' in message.msg
-
-
-def test_a_base_of_no_column(monkeypatch):
-    monkeypatch.setattr(checks, "model_of", lambda label: priced("base_cost"))
-    assert ids() == []
 
 
 def test_a_snapshot_that_can_be_written_to(settings, monkeypatch):

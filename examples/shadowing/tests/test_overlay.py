@@ -269,14 +269,56 @@ def test_a_new_column_is_added_by_migrate(files):
     Product.objects.filter(pk=1).update(price=1)
     connection.close()
     with closing(sqlite3.connect(files / "local.sqlite3")) as local:
-        for column in "description", "base_description":
-            local.execute(f"ALTER TABLE overlay_products_product DROP COLUMN {column}")
+        for column in "description", "base:description":
+            local.execute(f'ALTER TABLE overlay_products_product DROP COLUMN "{column}"')
     with pytest.raises(DatabaseError, match="run python manage.py migrate"):
         Product.objects.filter(pk=1).update(price=2)
     connection.make_overlay()
     here = Product.objects.get(pk=1)
     assert here.price == 1
     assert here.description == Product.objects.using("production").get(pk=1).description
+
+
+def test_columns_with_names_that_an_overlay_might_want(shop):
+    models = shop.folder / "products" / "models.py"
+    price = "    price = models.DecimalField(max_digits=8, decimal_places=2, db_index=True)\n"
+    new = "".join(
+        f"    {name} = models.IntegerField(default=7)\n"
+        for name in ("base_price", "gone", "base_id")
+    )
+    assert price in models.read_text()
+    models.write_text(models.read_text().replace(price, price + new))
+    shop.does("makemigrations", "products", live=True)
+    shop.does("migrate", live=True)
+    shop.does("snapshot", live=True)
+    (shop.folder / "local.sqlite3").unlink()
+    assert "no issues" in shop.does("check", "--database=default")
+    shop.does("migrate")
+    script = (
+        "from products.models import Product; from django.db.models import F, Min;"
+        "Product.objects.filter(pk=1).update(base_price=8, gone=1, base_id=F('price') * 0);"
+        "Product.objects.filter(orders=None, pk__gt=1).first().delete();"
+        "print(*Product.objects.filter(pk=1).values_list('base_price', 'gone', 'base_id'), "
+        "Product.objects.count(), Product.objects.aggregate(Min('gone')))"
+    )
+    assert shop.does("shell", "-v0", "-c", script) == "(8, 1, 0) 39 {'gone__min': 1}\n"
+    assert shop.does("overlay", "diff").splitlines()[:4] == [
+        "~ products.Product 1 changed",
+        "    base_price: 7 -> 8",
+        "    gone: 7 -> 1",
+        "    base_id: 7 -> 0",
+    ]
+    shop.does("overlay", "discard", "--no-input")
+    assert (
+        shop.does(
+            "shell",
+            "-v0",
+            "-c",
+            "from products.models import Product as P;"
+            "print(P.objects.count(), P.objects.get(pk=1).gone)",
+        )
+        == "40 7\n"
+    )
 
 
 def test_migrate_again_keeps_the_rows(shop):

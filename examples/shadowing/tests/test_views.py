@@ -114,7 +114,7 @@ def test_discarding_one(developer, differences):
 
 def test_keeping_what_conflicts(developer, differences):
     with connection.cursor() as cursor:  # as if it had been changed when the snapshot was older
-        cursor.execute("UPDATE main.overlay_products_product SET base_price = 0 WHERE id = 2")
+        cursor.execute('UPDATE main.overlay_products_product SET "base:price" = 0 WHERE id = 2')
     page = developer.get("/differences/").content.decode()
     assert "<strong>Conflict</strong>: changed in the snapshot since." in page
     assert page.count(">Keep<") == 1
