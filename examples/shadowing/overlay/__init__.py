@@ -80,6 +80,6 @@ the former::
 
 Then run ``snapshot`` with production's settings, and all else with the developer's: ``migrate``,
 which makes what is local, and ``shadow`` for each shadowed table that is to have the snapshot's
-rows. Where content types or permissions have other keys in the snapshot, ``check --database`` says
-which of them to copy.
+rows. Content types and permissions have them at once, as the snapshot's other rows refer to their
+keys; where a later snapshot differs, ``check --database`` says so.
 """

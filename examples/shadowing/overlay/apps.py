@@ -1,5 +1,9 @@
+from io import StringIO
+
 from django.apps import AppConfig
+from django.conf import settings
 from django.core.checks import Tags, register
+from django.core.management import call_command
 from django.db import connections
 from django.db.models.signals import post_migrate
 
@@ -10,6 +14,27 @@ def make_tables(using, **kwargs):
     """Make the tables that hold the local rows, or give them the columns that they lack."""
     if make := getattr(connections[using], "make_overlay", None):
         make()
+
+
+def take_keys(using, **kwargs):
+    """Give the tables that ``migrate`` fills by itself the snapshot's rows, and so its keys.
+
+    Rows of the snapshot refer to these by key. Where there are local rows already, nothing is done:
+    others may refer to them, and ``checks`` says what differs.
+    """
+    if using != settings.LOCAL_DATABASE or not hasattr(connections[using], "attach_snapshot"):
+        return
+    for label in checks.shadowed_by_migrate():
+        model = checks.model_of(label)
+        columns = {field.column for field in model._meta.concrete_fields}
+        aliases = using, settings.SNAPSHOT_DATABASE
+        is_made = all(checks.columns_in(alias, model) == columns for alias in aliases)
+        if is_made and not model._base_manager.using(using).exists():
+            call_command("shadow", label, stdout=StringIO())
+
+
+# Here, and not in `ready()`: before `contenttypes` and `auth` connect what fills their tables.
+post_migrate.connect(take_keys)
 
 
 class OverlayConfig(AppConfig):

@@ -7,6 +7,7 @@ import pytest
 from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
+from test_snapshot import query
 
 from overlay import checks
 from overlay.routers import ShadowRouter
@@ -179,6 +180,28 @@ def renumber(shop, *statements):
         for statement in statements:
             live.execute(statement)
     shop.does("snapshot", live=True)
+
+
+def test_a_new_local_database_takes_the_keys_of_the_snapshot(shop):
+    """Else each page that asks for a type finds another; types that are new here come after."""
+    renumber(
+        shop,
+        "UPDATE django_content_type SET id = 100 - id",
+        "UPDATE auth_permission SET content_type_id = 100 - content_type_id, id = 1000 - id",
+        "DELETE FROM django_content_type WHERE model = 'review'",
+        "DELETE FROM auth_permission WHERE codename LIKE '%_review'",
+    )
+    (shop.folder / "local.sqlite3").unlink()
+    shop.does("migrate")
+    assert check(shop) == ""
+    for table, extra in ("django_content_type", 1), ("auth_permission", 4):
+        here, there = (
+            set(query(shop.folder / f"{name}.sqlite3", f"SELECT * FROM {table}"))
+            for name in ("local", "snapshot")
+        )
+        assert there < here and len(here - there) == extra
+    shop.does("flush", "--no-input")
+    assert check(shop) == ""
 
 
 def test_content_types_that_differ(shop):

@@ -7,6 +7,7 @@ from django.db import connections, transaction
 from django.db.models import NOT_PROVIDED
 from tqdm import tqdm
 
+from overlay.checks import columns_in
 from overlay.errors import errors_in_one_line
 from overlay.routers import is_shadowed
 
@@ -45,7 +46,9 @@ class Command(BaseCommand):
                 f'Database "{local.alias}" has no table {model._meta.db_table}. '
                 f"Run: python manage.py migrate --database={local.alias}"
             )
-        there = self.columns_in_snapshot(model)
+        there = columns_in(settings.SNAPSHOT_DATABASE, model)
+        if not there:
+            raise CommandError(f"{model._meta.label} is new: the snapshot has no table of it.")
         kept, new = [], []
         for field in model._meta.concrete_fields:
             if field.column in there:
@@ -87,11 +90,3 @@ class Command(BaseCommand):
         if new:
             line += f"; not in the snapshot, by default: {', '.join(f.name for f in new)}"
         self.stdout.write(line + ".")
-
-    def columns_in_snapshot(self, model):
-        snapshot = connections[settings.SNAPSHOT_DATABASE]
-        with snapshot.cursor() as cursor:
-            if model._meta.db_table not in snapshot.introspection.table_names(cursor):
-                raise CommandError(f"{model._meta.label} is new: the snapshot has no table of it.")
-            described = snapshot.introspection.get_table_description(cursor, model._meta.db_table)
-        return {column.name for column in described}
