@@ -171,6 +171,7 @@ LINES = [
         "write SNAPSHOT =",
     ),
     (PRODUCTION, "PERSONAL", PRODUCTION, ["snapshot"], "write PERSONAL ="),
+    (PRODUCTION, "HARMLESS", PRODUCTION, ["snapshot"], "write HARMLESS ="),
     (DEVELOPER, "from .settings import *", DEVELOPER, CHECK, "'BASE_DIR' is not defined"),
     (DEVELOPER, '"ENGINE": "overlay.backend",', DEVELOPER, CHECK, "overlay.E006"),
     (
@@ -211,7 +212,9 @@ LINES = [
 )
 def test_a_line_that_is_left_out_is_said(site, file, line, whose, command, said):
     # What a line begins is another name then, or another entry: its end stays where it is.
-    left_out = {"PERSONAL": "OTHER", '"production": {': '"other": {'}.get(line, "")
+    left_out = {"PERSONAL": "OTHER", "HARMLESS": "OTHER", '"production": {': '"other": {'}.get(
+        line, ""
+    )
     site.replace(f"site_/{file}", line, left_out)
     settings = f"--settings=site_.{whose.removesuffix('.py')}"
     assert said in site.manage(*command, settings, status=1)

@@ -57,6 +57,14 @@ Production goes on with its own settings, and takes the snapshot. Add to ``setti
         "admin.LogEntry": None,
         "sessions.Session": None,
     }
+    HARMLESS = {  # what does, by column, but for keys: any other column stops the command
+        "auth.Group": ["name"],
+        "auth.Permission": ["name", "codename"],
+        "auth.User": ["last_login", "is_superuser", "is_staff", "is_active", "date_joined"],
+        "contenttypes.ContentType": ["app_label", "model"],
+        "notes.Shelf": ["name"],
+        "notes.Note": ["text"],
+    }
 
 A developer has other settings, which name no database of production. A router of your own, for
 models of another database, goes before ``ShadowRouter``. Add to ``local.py``, a new file beside

@@ -107,11 +107,12 @@ def test_it_is_of_one_moment_while_it_is_written_to(shop, mode):
     with closing(sqlite3.connect(live)) as connection:
         connection.execute(f"PRAGMA journal_mode = {mode}")
         # Large enough that the copy is made in several steps.
-        connection.execute("CREATE TABLE ballast AS SELECT zeroblob(60000000)")
+        connection.execute("CREATE TABLE ballast AS SELECT zeroblob(60000000) AS weight")
         connection.commit()
     ((total,),) = query(live, "SELECT SUM(price) FROM products_product")
+    settings = shop.folder / "shop" / "live.py"
+    settings.write_text(settings.read_text() + 'HARMLESS |= {"ballast": ["weight"]}\n')
     if mode == "delete":
-        settings = shop.folder / "shop" / "live.py"
         settings.write_text(settings.read_text().replace("= WAL", "= DELETE"))
     writer = subprocess.Popen(
         [sys.executable, "-c", WRITER],
@@ -171,6 +172,43 @@ def test_a_wrong_mask_is_told_before_anything_is_copied(shop, personal, message)
     assert (shop.folder / "snapshot.sqlite3").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        (
+            "ALTER TABLE customers_customer ADD COLUMN birthday date",  # of no model, or not yet
+            "customers_customer.birthday",
+        ),
+        (
+            "CREATE TABLE newsletter (id integer PRIMARY KEY, address text)",
+            "newsletter.id, newsletter.address",
+        ),
+    ],
+)
+def test_what_is_not_classed_is_not_copied(shop, change, names):
+    before = (shop.folder / "snapshot.sqlite3").read_bytes()
+    with closing(sqlite3.connect(shop.folder / "live.sqlite3")) as live, live:
+        live.execute(change)
+    process = shop("snapshot", live=True)
+    assert (process.returncode, process.stderr) == (
+        1,
+        f"CommandError: Neither PERSONAL nor HARMLESS names {names}. Mask what is personal in "
+        "PERSONAL, and name the rest in HARMLESS.\n",
+    )
+    assert (shop.folder / "snapshot.sqlite3").read_bytes() == before
+
+
+def test_a_new_column_of_a_model_is_not_copied_until_it_is_classed(shop):
+    with (shop.folder / "customers" / "models.py").open("a") as models:
+        models.write("Customer.add_to_class('nickname', models.CharField(max_length=9, null=True))")
+    shop.does("makemigrations", "customers", live=True)
+    shop.does("migrate", live=True)
+    assert "names customers.Customer.nickname. Mask" in shop("snapshot", live=True).stderr
+    with (shop.folder / "shop" / "live.py").open("a") as live:
+        live.write("PERSONAL['customers.Customer']['nickname'] = None\n")
+    assert "name, email, phone, nickname masked" in shop.does("snapshot", live=True)
+
+
 def test_with_the_settings_of_a_developer(shop):
     process = shop("snapshot")
     assert (process.returncode, process.stderr) == (
@@ -188,7 +226,7 @@ def test_an_alias_that_there_is_not(shop):
     )
 
 
-@pytest.mark.parametrize("name", ["SNAPSHOT", "PERSONAL"])
+@pytest.mark.parametrize("name", ["SNAPSHOT", "PERSONAL", "HARMLESS"])
 def test_a_setting_that_is_missing(shop, name):
     with (shop.folder / "shop" / "live.py").open("a") as live:
         live.write(f"del {name}\n")

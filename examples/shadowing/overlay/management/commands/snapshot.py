@@ -12,13 +12,25 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from tqdm import tqdm
 
 PAGES = 1_000  # of the database, copied at a time
-SETTINGS = {"SNAPSHOT": 'BASE_DIR / "snapshot.sqlite3"', "PERSONAL": "{}"}
+SETTINGS = {
+    "SNAPSHOT": 'BASE_DIR / "snapshot.sqlite3"',
+    "PERSONAL": "{}",
+    "HARMLESS": "{}",
+}
+
+
+def is_key(field):
+    """Whether a column holds numbers that the database gave: of its own rows, or of others."""
+    while field.is_relation:
+        field = field.target_field
+    return field is field.model._meta.auto_field
 
 
 class Command(BaseCommand):
     help = (
         "Make the snapshot from the live database, which may be written to meanwhile. What the "
-        "setting PERSONAL names does not get into it. Run with production's settings."
+        "setting PERSONAL names does not get into it, and no column that HARMLESS doesn't name. "
+        "Run with production's settings."
     )
 
     def add_arguments(self, parser):
@@ -50,6 +62,14 @@ class Command(BaseCommand):
                 closing(sqlite3.connect(uri, uri=True)) as source,
                 closing(sqlite3.connect("", isolation_level=None)) as copy,
             ):
+                # One read transaction around all. Else the first write by another connection would
+                # have SQLite start the copy again, and a live site would never let it finish.
+                source.execute("BEGIN")
+                if names := self.unclassed(source, masks):
+                    raise CommandError(
+                        f"Neither PERSONAL nor HARMLESS names {', '.join(names)}. Mask what is "
+                        "personal in PERSONAL, and name the rest in HARMLESS."
+                    )
                 self.copy(source, copy)
                 for mask in masks:
                     self.mask(copy, *mask)
@@ -89,11 +109,32 @@ class Command(BaseCommand):
             fields[field] = mask
         return model, fields
 
+    def unclassed(self, source, masks):
+        """Return the names of the columns that are neither masked, nor harmless, nor keys.
+
+        Of all that the file has: a column, or a table, may be left of a model that is no more.
+        """
+        columns = {
+            (field.model._meta.db_table, field.column): field
+            for model in apps.get_models(include_auto_created=True)
+            for field in model._meta.local_concrete_fields
+        }
+        left_out = {model._meta.db_table for model, fields in masks if fields is None}
+        masked = {field for _, fields in masks for field in fields or ()}
+        found = []
+        for table, column in source.execute(
+            "SELECT t.name, c.name FROM sqlite_master AS t, pragma_table_xinfo(t.name) AS c "
+            "WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite^_%' ESCAPE '^' "
+            "AND t.name NOT IN ('django_migrations') ORDER BY t.name, c.cid"
+        ):
+            field = columns.get((table, column))
+            owner, name = (field.model._meta.label, field.name) if field else (table, column)
+            is_classed = field and (field in masked or is_key(field))
+            if not (is_classed or table in left_out or name in settings.HARMLESS.get(owner, ())):
+                found.append(f"{owner}.{name}")
+        return found
+
     def copy(self, source, copy):
-        # One read transaction around all steps. Else the first write by another connection would
-        # have SQLite start the copy again, and a live site would never let it finish.
-        source.execute("BEGIN")
-        source.execute("SELECT COUNT(*) FROM sqlite_master")  # what a transaction begins with
         (page_size,) = source.execute("PRAGMA page_size").fetchone()
         with tqdm(unit="B", unit_scale=True, disable=None) as bar:
 
