@@ -21,7 +21,7 @@ SECRET_KEY = "not a secret"
 DEBUG = True
 
 INSTALLED_APPS = [
-    "shop",  # for its templates and its stylesheet: it has no models
+    "shop",  # for its templates, its stylesheet and its check: it has no models
     "products",
     "reviews",
     "django.contrib.admin",

@@ -24,11 +24,13 @@ def take_keys(using, **kwargs):
     """
     if using != settings.LOCAL_DATABASE or not hasattr(connections[using], "attach_snapshot"):
         return
+    from overlay.management.commands.shadow import columns_in  # here: a command needs tqdm
+
     for label in checks.shadowed_by_migrate():
         model = checks.model_of(label)
         columns = {field.column for field in model._meta.concrete_fields}
         aliases = using, settings.SNAPSHOT_DATABASE
-        is_made = all(checks.columns_in(alias, model) == columns for alias in aliases)
+        is_made = all(columns_in(alias, model) == columns for alias in aliases)
         if is_made and not model._base_manager.using(using).exists():
             call_command("shadow", label, stdout=StringIO())
 

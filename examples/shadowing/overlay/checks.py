@@ -148,16 +148,6 @@ def shadowed_by_migrate():
     return [label for label in MADE_BY_MIGRATE if (model := model_of(label)) and is_shadowed(model)]
 
 
-def columns_in(alias, model):
-    """Return the names of a table's columns; none, where there is no table."""
-    table, connection = model._meta.db_table, connections[alias]
-    with connection.cursor() as cursor:
-        if table not in connection.introspection.table_names(cursor):
-            return set()
-        described = connection.introspection.get_table_description(cursor, table)
-    return {column.name for column in described}
-
-
 def keys():
     shadowed = shadowed_by_migrate()
     for label in shadowed:

@@ -3,15 +3,25 @@ from contextlib import closing
 from django.apps import apps
 from django.conf import settings
 from django.core.management import BaseCommand, CommandError
+from django.core.management.color import no_style
 from django.db import connections, transaction
 from django.db.models import NOT_PROVIDED
 from tqdm import tqdm
 
-from overlay.checks import columns_in
 from overlay.errors import errors_in_one_line
 from overlay.routers import is_shadowed
 
 BATCH = 5_000  # rows in memory
+
+
+def columns_in(alias, model):
+    """Return the names of a table's columns; none, where there is no table."""
+    table, connection = model._meta.db_table, connections[alias]
+    with connection.cursor() as cursor:
+        if table not in connection.introspection.table_names(cursor):
+            return set()
+        described = connection.introspection.get_table_description(cursor, table)
+    return {column.name for column in described}
 
 
 class Command(BaseCommand):
@@ -86,6 +96,9 @@ class Command(BaseCommand):
             total, unit = source.count(), model._meta.verbose_name
             # Not bulk_create(), which sets an auto_now anew: these rows are to be as they are.
             cursor.executemany(insert, tqdm(copied, total=total, unit=unit, disable=None))
+            # On PostgreSQL, rows that bring their keys leave a sequence where it was.
+            for statement in local.ops.sequence_reset_sql(no_style(), [model]):
+                cursor.execute(statement)
         line = f"{model._meta.label}: {total} rows"
         if new:
             line += f"; not in the snapshot, by default: {', '.join(f.name for f in new)}"
