@@ -23,6 +23,11 @@ Difference = namedtuple("Difference", "key kind fields conflict")
 
 def overlaid_table(model):
     connection = connections[router.db_for_write(model)]
+    if not hasattr(connection, "overlaid"):
+        raise OperationalError(
+            f'The engine of "{connection.alias}" overlays no rows: write in its DATABASES entry '
+            '"ENGINE": "overlay.backend". It is for SQLite.'
+        )
     connection.ensure_connection()
     if model not in connection.overlaid:
         raise OperationalError(OverlaidTable(model, connection).not_up_to_date)

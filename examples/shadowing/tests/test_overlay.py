@@ -401,6 +401,23 @@ def test_sql_leaves_what_changed_meanwhile(shop):
         assert live.execute(update[0]).rowcount == 0
 
 
+def test_mariadb_is_told_how_the_sql_is_quoted(shop):
+    first, begin, *_ = shop.does("overlay", "export").splitlines()
+    assert first.startswith("/*! SET SESSION sql_mode = ") and first.endswith(" */;")
+    assert "ANSI_QUOTES,NO_BACKSLASH_ESCAPES" in first and begin == "BEGIN;"
+
+
+@pytest.mark.parametrize("action", ["status", "diff", "export"])
+def test_an_engine_that_overlays_no_rows(shop, action):
+    settings = shop.folder / "shop" / "settings.py"
+    settings.write_text(settings.read_text().replace("overlay.backend", "overlay.attached"))
+    process = shop("overlay", action)
+    assert process.returncode == 1 and process.stderr.startswith("SystemCheckError")
+    process = shop("overlay", "--skip-checks", action)
+    assert process.returncode == 1 and process.stderr.count("\n") == 1
+    assert 'The engine of "default" overlays no rows' in process.stderr
+
+
 def test_fixture(shop):
     edit(shop)
     process = shop("overlay", "export", "--format=fixture")
