@@ -53,9 +53,25 @@ def _measure(connection):
         if not may_reopen:
             raise
     # It may be the connection that is at fault: to a file that has been replaced since, or to a
-    # server that has been restarted.
-    connection.close()
-    return position().seconds_behind(connection)
+    # server that has been restarted. So another one is asked. This one is never closed here:
+    # somebody may be iterating over a cursor of it.
+    other = connection.copy()
+    try:
+        behind = position().seconds_behind(other)
+    finally:
+        other.close()
+    if behind <= settings.REPLICA_MAX_LAG:
+        connection.connection = None  # its cursors keep the old one, for as long as they need it
+    return behind
+
+
+def answers(connection):
+    """Return whether the database answers on this connection, which is not closed for it."""
+    try:
+        position().seconds_behind(connection)
+    except Error:
+        return False
+    return True
 
 
 def reached(alias, wanted):
