@@ -1,9 +1,10 @@
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import Tags, register
+from django.core.signals import setting_changed
 from django.db.backends.signals import connection_created
 
-from replicas import checks
+from replicas import checks, consistency, reading
 from replicas.consistency import note_writes
 from replicas.failover import fail_over
 
@@ -22,6 +23,13 @@ class ReplicasConfig(AppConfig):
             register(check)
         register(checks.check_servers, Tags.database)
         connection_created.connect(wrap_queries)
+        setting_changed.connect(forget_settings)
+
+
+def forget_settings(**kwargs):
+    """Work out anew what is kept of the settings: tests change them."""
+    reading.is_primary_only.cache_clear()
+    consistency.unnoted_tables.cache_clear()
 
 
 def wrap_queries(connection, **kwargs):

@@ -7,10 +7,15 @@ class ReplicaRouter:
     """Separation by access: the primary is written, replicas are read."""
 
     def db_for_read(self, model, instance=None, **hints):
-        if model._meta.app_label == "sessions":
-            # Who has logged out shall not be logged in on a replica that is behind.
+        if reading.is_primary_only(model):
+            # Who has logged out shall not be logged in on a replica that is behind, and who has
+            # lost a right shall not have it there.
             return DEFAULT_DB_ALIAS
-        if instance is not None and instance._state.db == DEFAULT_DB_ALIAS:
+        if (
+            instance is not None
+            and instance._state.db == DEFAULT_DB_ALIAS
+            and not reading.is_primary_only(instance._meta.model)  # it is there in any case
+        ):
             # What belongs to it, or is newer than it, may not be on the replicas yet.
             return DEFAULT_DB_ALIAS
         return reading.database()
