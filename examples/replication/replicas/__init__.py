@@ -6,11 +6,13 @@ Its parts, in reading order:
     which database a model is read from and written to;
 ``reading``
     the replica that a request or a task keeps to, and when it reads from the primary instead:
-    ``scope()``, ``use_primary()``, ``allow_stale()``;
+    ``scope()``, ``use_primary()``, ``allow_stale()``; and what counts as a write, or does not:
+    ``note_write()``, ``unnoted()``;
 ``positions``
     how far a database has come: a class for each engine;
 ``consistency``
-    the middleware, which opens a scope for each request, and notes in a cookie who has written;
+    the middleware, which opens a scope for each request, and notes in a cookie, and in a header,
+    who has written;
 ``health``
     which replicas are fit to be read from;
 ``failover``
@@ -51,6 +53,15 @@ they save is a write. Add to ``settings.py``::
     REPLICA_MAX_LAG = 60  # seconds: a replica that is further behind is not read from
     REPLICA_RETRY = 10  # seconds, after which a replica that was skipped is tried again
 
-An empty ``REPLICAS`` lets everything read from the primary. A second primary needs a second entry,
+These have a default, and need no line:
+
+``REPLICA_PRIMARY_APPS``
+    apps and models that are always read from the primary: ``["auth", AUTH_USER_MODEL]``;
+``REPLICA_UNNOTED_APPS``
+    the same, and who writes to them is no writer: ``["sessions"]``. Tables that no query joins;
+``REPLICA_COOKIE_DOMAIN``, ``_PATH``, ``_SAMESITE``, ``_SECURE``
+    those of ``SESSION_COOKIE_…``.
+
+An empty ``REPLICAS`` lets everything read from the primary, in a suite of tests say. A second primary needs a second entry,
 and a router that asks ``reading.database("its alias")``.
 """

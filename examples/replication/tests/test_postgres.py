@@ -74,6 +74,34 @@ with reading.scope(positions):
     seen["caught up"] = wait_for("replica1"), Product.objects.count()
 sleep(0.2)
 seen["idle"] = health.seconds_behind("replica1")
+
+def error_of(sql):
+    '''What the replica says, on a connection with a timeout, as a user who may not read users.'''
+    own = connections["replica1"].settings_dict
+    own["USER"], own["OPTIONS"] = "analyst", {"options": "-c statement_timeout=500"}
+    connections["replica1"].close()
+    try:
+        with connections["replica1"].cursor() as cursor:
+            cursor.execute(sql)
+            return cursor.fetchall()
+    except DatabaseError as error:
+        return str(error).splitlines()[0]
+    finally:
+        own["USER"], own["OPTIONS"] = "clockmaker", {}
+        connections["replica1"].close()
+
+with connections["default"].cursor() as cursor:
+    cursor.execute("CREATE ROLE analyst LOGIN")
+    cursor.execute("GRANT SELECT ON products_product TO analyst")
+sleep(0.5)
+seen["errors"] = [
+    error_of("SELECT count(*) FROM products_product"),
+    error_of("SELECT username FROM auth_user"),
+    error_of("SELECT pg_sleep(5)"),
+    error_of("SELECT nextval('products_product_id_seq')"),
+    error_of("SELECT nonsense"),
+]
+seen["skipped"] = list(health._retry_at)
 with reading.scope():
     reading.CHOICE = 60
     reading.database()
@@ -154,6 +182,14 @@ def test_only_the_settings_change(servers, manage):
         "stale": ["replica1", 0],
         "caught up": ["replica1", 1],
         "idle": 0,
+        "errors": [
+            [[1]],
+            "permission denied for table auth_user",
+            "canceling statement due to statement timeout",
+            "cannot execute nextval() in a read-only transaction",
+            'column "nonsense" does not exist',
+        ],
+        "skipped": [],
         "killed": ["replica1", 1],
         "then": "default",
     }
