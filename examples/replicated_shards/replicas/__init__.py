@@ -62,6 +62,7 @@ These have a default, and need no line:
 ``REPLICA_COOKIE_DOMAIN``, ``_PATH``, ``_SAMESITE``, ``_SECURE``
     those of ``SESSION_COOKIE_…``.
 
-An empty ``REPLICAS`` lets everything read from the primary, in a suite of tests say. A second primary needs a second entry,
-and a router that asks ``reading.database("its alias")``.
+An empty ``REPLICAS`` lets everything read from the primary, in a suite of tests say. A second
+primary needs a second entry, and a router that asks ``reading.database("its alias")``, but not for
+a model for which ``reading.is_primary_only(model)`` is true.
 """

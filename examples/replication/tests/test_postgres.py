@@ -93,6 +93,7 @@ def error_of(sql):
 with connections["default"].cursor() as cursor:
     cursor.execute("CREATE ROLE analyst LOGIN")
     cursor.execute("GRANT SELECT ON products_product TO analyst")
+    cursor.execute("GRANT USAGE ON products_product_id_seq TO analyst")
 sleep(0.5)
 seen["errors"] = [
     error_of("SELECT count(*) FROM products_product"),
