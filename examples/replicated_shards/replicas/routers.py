@@ -8,14 +8,9 @@ class ReplicaRouter:
 
     def db_for_read(self, model, instance=None, **hints):
         if reading.is_primary_only(model):
-            # Who has logged out shall not be logged in on a replica that is behind, and who has
-            # lost a right shall not have it there.
+            # Who has logged out, or lost a right, shall not have it on a replica that is behind.
             return DEFAULT_DB_ALIAS
-        if (
-            instance is not None
-            and instance._state.db == DEFAULT_DB_ALIAS
-            and not reading.is_primary_only(instance._meta.model)  # it is there in any case
-        ):
+        if reading.is_from_primary(instance):
             # What belongs to it, or is newer than it, may not be on the replicas yet.
             return DEFAULT_DB_ALIAS
         return reading.database()

@@ -207,6 +207,18 @@ def is_primary_only(model):
     return belongs(model, apps) or belongs(model, unnoted_apps())
 
 
+def is_from_primary(instance, primary=DEFAULT_DB_ALIAS):
+    """Return whether the object was read from the primary, or written: others of its model are not.
+
+    ``instance`` is the hint of that name, or None.
+    """
+    return (
+        instance is not None
+        and instance._state.db == primary
+        and not is_primary_only(instance._meta.model)
+    )
+
+
 def unnoted_apps():
     return getattr(settings, "REPLICA_UNNOTED_APPS", ["sessions"])
 
