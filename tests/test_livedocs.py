@@ -319,7 +319,7 @@ SLIPS = {
     "a literal block": ("Look::\n\n   1 / 0\n", 3, "it is python, pycon, console, or text"),
     "another Python": (".. code-block:: py\n\n   1 / 0\n", 3, "its language is python"),
     "another shell": (".. code-block:: bash\n\n   $ false\n", 3, "its language is console"),
-    "no known language": (".. code-block:: pyhton\n\n   1 / 0\n", 3, "pyhton is not run"),
+    "no known language": (".. code-block:: brew\n\n   1 / 0\n", 3, "brew is not run"),
     "a caption that is no path": (
         ".. code-block:: python\n   :caption: The router\n\n   1\n",
         3,
