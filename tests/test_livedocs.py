@@ -376,6 +376,11 @@ SLIPS = {
         3,
         'exactly so: .. skip: next "why"',
     ),
+    "a skip without an empty line above": (
+        '>>> 1\n1\n.. skip: next "why"\n\n>>> 1\n1\n',
+        3,
+        'Expected:\n    1\n    .. skip: next "why"\nGot:',
+    ),
     "a skip of nothing": ('>>> 1\n1\n\n.. skip: next "why"\n', 6, "right above the block"),
     "a skip of a later block": (
         '.. skip: next "why"\n\n.. code-block:: sql\n\n   SELECT 1\n\n>>> 1\n1\n',
