@@ -15,7 +15,8 @@ from textwrap import dedent
 import pytest
 from sybil.evaluators.doctest import OutputChecker
 
-from livedocs.pages import COMMAND
+from livedocs.pages import COMMAND, PARSERS, Page
+from livedocs.slips import report_slip
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted(path.parent for path in ROOT.glob("examples/*/manage.py"))
@@ -142,6 +143,15 @@ def test_alone_by_following_its_readme(example, django, environment):
             assert same, f"$ {command}\n{got}\nis not\n{want}"
     tests = said[2 * [command for command, _ in wanted].index("python -m pytest")]
     assert " passed" in tests and " failed" not in tests
+
+
+@pytest.mark.parametrize("folder", EXAMPLES, ids=lambda folder: folder.name)
+def test_its_readme_has_no_slips(folder):
+    """As a page it would be told of them; here it is not run as one."""
+    page = Page.parse(str(folder / "README.rst"), *PARSERS)
+    regions = [region for _, region in page.regions]
+    assert len(regions) > 10
+    assert [r.parsed for r in regions if r.evaluator is report_slip] == []
 
 
 def test_no_migration_is_missing(example):
