@@ -122,6 +122,11 @@ def test_an_app_that_is_not_named(settings):
     )
 
 
+def test_the_fences_may_be_named(settings):
+    settings.SHARDED_APPS = {"customers", "fences"}
+    assert ours() == {}
+
+
 def test_without_the_fences(settings):
     settings.INSTALLED_APPS = [app for app in settings.INSTALLED_APPS if app != "sharding.fences"]
     assert ours() == {
