@@ -40,7 +40,7 @@ def plain_of(overlaid):
 
 def row(number, key):
     """Return a product's columns. Its price is an even number of pence."""
-    from products.management.commands.populate import CLOCKS, MANNERS
+    from shop.samples import CLOCKS, MANNERS
 
     manner, habit = MANNERS[number % len(MANNERS)]
     clock, warning = CLOCKS[number % len(CLOCKS)]

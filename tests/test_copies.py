@@ -14,14 +14,24 @@ FRAME = [
     "pytest.ini",
     "shop/errors.py",
     "shop/middleware.py",
+    "shop/samples.py",
     "shop/static",
     "shop/templates",
+]
+# Two examples whose products are the same, and what of them is.
+ALIKE = ["functional", "replication"]
+ALIKE_IN = [
+    "products/management",
+    "products/migrations",
+    "products/models.py",
+    "products/templates",
 ]
 SHOP = {"shop", "products", "customers", "reviews"}  # the shop and its apps
 # Its commands take the errors of a database from the app `sharding`.
 WITHOUT = {("sharding", "shop/errors.py")}
-# Apps that a reader takes whole: each example that has one has all of its files.
-APPS = ["directory", "replicas", "replication", "sharding"]
+# Apps that a reader takes whole. Of those in several examples, each has all of the files.
+COPIED = ["directory", "replicas", "replication", "sharding"]
+TAKEN = [*COPIED, "overlay"]
 
 # Of what `replicated_shards` has from others besides, the files that are not the same there.
 CHANGED = {
@@ -60,7 +70,14 @@ def test_the_frame_is_the_same_in_each_example(name):
     )
 
 
-@pytest.mark.parametrize("app", APPS)
+@pytest.mark.parametrize("name", ALIKE_IN)
+def test_two_shops_are_filled_and_shown_alike(name):
+    paths = [EXAMPLES[0].parent / example / name for example in ALIKE]
+    trees = [files(path) if path.is_dir() else {name: path.read_bytes()} for path in paths]
+    assert trees[0] == trees[1] != {}
+
+
+@pytest.mark.parametrize("app", COPIED)
 def test_an_app_is_the_same_in_each_example_that_has_it(app):
     trees = [files(example / app) for example in EXAMPLES if (example / app).is_dir()]
     assert len(trees) > 1
@@ -68,7 +85,7 @@ def test_an_app_is_the_same_in_each_example_that_has_it(app):
     assert not missing and not different(trees), (sorted(missing), different(trees))
 
 
-@pytest.mark.parametrize("app", APPS)
+@pytest.mark.parametrize("app", TAKEN)
 def test_an_app_that_is_taken_does_not_speak_of_the_shop(app):
     found = [
         path.relative_to(example.parent).as_posix()
@@ -79,7 +96,7 @@ def test_an_app_that_is_taken_does_not_speak_of_the_shop(app):
     assert not found
 
 
-@pytest.mark.parametrize("app", APPS)
+@pytest.mark.parametrize("app", [*TAKEN, "shard_replicas"])
 def test_an_app_that_is_taken_does_not_import_the_shop(app):
     found = []
     for example in EXAMPLES:

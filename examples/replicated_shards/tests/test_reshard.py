@@ -96,12 +96,14 @@ def test_by_a_map_that_is_as_old_as_can_be(customers, shop, monkeypatch):
 
     def mark_and_read(run, numbers, target):
         mark(run, numbers, target)
-        old.append(read_map())
+        old.extend([read_map(), readable.positions_of(settings.SHARDS)])
 
     monkeypatch.setattr(sharding.reshard.Run, "mark", mark_and_read)
     with pytest.raises(CommandError):
         reshard([0, 1], "shard1")
-    monkeypatch.setattr(buckets, "_cache", (time.monotonic() + 60, *old))
+    found, positions = old
+    monkeypatch.setattr(buckets, "_cache", (time.monotonic() + 60, found))
+    monkeypatch.setattr(readable, "_cache", (found, positions))
     assert buckets.shard_map().aliases[0] == "shard0"
     check_each_is_seen_once(customers)
 

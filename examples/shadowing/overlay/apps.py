@@ -1,7 +1,9 @@
 from django.apps import AppConfig
-from django.core.checks import Error, Tags, register
-from django.db import OperationalError, connections
+from django.core.checks import Tags, register
+from django.db import connections
 from django.db.models.signals import post_migrate
+
+from overlay import checks
 
 
 def make_tables(using, **kwargs):
@@ -10,20 +12,11 @@ def make_tables(using, **kwargs):
         make()
 
 
-@register(Tags.database)
-def check_snapshot(databases=None, **kwargs):
-    """What ``migrate`` asks before it begins: whether there is a snapshot, fit to be overlaid."""
-    for alias in databases or []:
-        if hasattr(connections[alias], "make_overlay"):
-            try:
-                connections[alias].ensure_connection()
-            except OperationalError as error:
-                return [Error(str(error), id="overlay.E001")]
-    return []
-
-
 class OverlayConfig(AppConfig):
     name = "overlay"
 
     def ready(self):
+        checks.require_settings()
         post_migrate.connect(make_tables, sender=self)
+        register(checks.check_settings)
+        register(checks.check_databases, Tags.database)

@@ -8,7 +8,7 @@ from collections import namedtuple
 
 from django.db import OperationalError, connections, router
 
-from overlay.tables import is_overlaid, listing, overlaid_models, quote
+from overlay.tables import OverlaidTable, is_overlaid, listing, overlaid_models, quote
 
 __all__ = ["differences", "discard", "is_overlaid", "keep", "origins", "overlaid_models"]
 
@@ -25,9 +25,7 @@ def overlaid_table(model):
     connection = connections[router.db_for_write(model)]
     connection.ensure_connection()
     if model not in connection.overlaid:
-        raise OperationalError(
-            f"table overlay_{model._meta.db_table} is not up to date: run python manage.py migrate"
-        )
+        raise OperationalError(OverlaidTable(model, connection).not_up_to_date)
     return connection.overlaid[model]
 
 

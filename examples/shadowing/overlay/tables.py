@@ -34,13 +34,13 @@ def overlaid_models():
     Raises ImproperlyConfigured where it names what is no model.
     """
     models = []
-    for label in getattr(settings, "OVERLAID", []):
+    for label in settings.OVERLAID:
         try:
             models.append(apps.get_model(label))
         except (LookupError, ValueError):
             raise ImproperlyConfigured(
                 f'The setting OVERLAID names "{label}", which is no model. '
-                'Name models as in "products.Product".'
+                'Name models as in "auth.User".'
             ) from None
     return models
 
@@ -87,6 +87,11 @@ class OverlaidTable:
     def is_made(self):
         """Whether the local file has the table, with all of the model's columns."""
         return set(self.columns) <= set(self.columns_in("main", f"overlay_{self.name}"))
+
+    @property
+    def not_up_to_date(self):
+        migrate = f"python manage.py migrate --database={self.connection.alias}"
+        return f"table overlay_{self.name} is not up to date: run {migrate}"
 
     def check(self):
         """Raise OperationalError where the snapshot can't be overlaid."""
@@ -332,10 +337,7 @@ class OverlaidTable:
             (or_ignore, "INSERT", self.put(added, 0, where=nothing)),
         ]:
             if not is_made:
-                missing = (
-                    f"table overlay_{self.name} is not up to date: run python manage.py migrate"
-                )
-                body = f"SELECT RAISE(ABORT, '{literal(missing)}');"
+                body = f"SELECT RAISE(ABORT, '{literal(self.not_up_to_date)}');"
             trigger = quote(f"{view[1:-1]} {event}")
             yield f"CREATE TEMP TRIGGER {trigger} INSTEAD OF {event} ON {view} BEGIN {body}END"
 

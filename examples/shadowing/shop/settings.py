@@ -14,7 +14,7 @@ DATABASES = {
         # Django's SQLite backend, with the snapshot attached (read-only).
         "ENGINE": "overlay.backend",
         "NAME": BASE_DIR / "local.sqlite3",
-        "OPTIONS": {"snapshot": "production", "transaction_mode": "IMMEDIATE"},
+        "OPTIONS": {"transaction_mode": "IMMEDIATE"},
     },
     "production": {
         "ENGINE": "django.db.backends.sqlite3",
@@ -25,7 +25,8 @@ DATABASES = {
         "NAME": f"{VENDOR.as_uri()}?mode=ro",
     },
 }
-DATABASE_ROUTERS = ["shop.routers.VendorRouter", "shop.routers.ShadowRouter"]
+LOCAL_DATABASE, SNAPSHOT_DATABASE = "default", "production"  # their aliases
+DATABASE_ROUTERS = ["shop.routers.VendorRouter", "overlay.routers.ShadowRouter"]
 
 # Whole tables that are local, by model, or by the label of an app for all of its models. A
 # developer has users and sessions of their own.
@@ -58,7 +59,7 @@ SECRET_KEY = "not a secret"
 DEBUG = True
 
 INSTALLED_APPS = [
-    "shop",  # for its templates, its stylesheet and its commands: it has no models
+    "shop",  # for its templates and its stylesheet: it has no models
     "products",
     "reviews",
     "customers",

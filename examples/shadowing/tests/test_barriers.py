@@ -11,8 +11,8 @@ import pytest
 from django.db import OperationalError, connections
 
 from customers.models import Customer
+from overlay.routers import NotLocal
 from products.models import Product
-from shop.routers import NotLocal
 from vendor.models import Article
 
 pytestmark = pytest.mark.django_db(databases=["default", "production", "vendor"])

@@ -397,7 +397,7 @@ def test_bad_input_in_one_line(shop, arguments, message):
 def test_no_snapshot_and_not_migrated(shop):
     (shop.folder / "local.sqlite3").unlink()
     process = shop("overlay", "status")
-    assert process.stderr.endswith("run python manage.py migrate\n")
+    assert process.stderr.endswith("run python manage.py migrate --database=default\n")
     (shop.folder / "snapshot.sqlite3").unlink()
     process = shop("overlay", "status")
     assert "There is no snapshot" in process.stderr and process.stderr.count("\n") == 1

@@ -5,9 +5,10 @@ from django.db.utils import ConnectionRouter
 
 from customers.models import Customer, Order
 from listings.models import Listing
+from overlay.routers import NotLocal, ShadowRouter
 from products.models import Category, Product
 from reviews.models import Review
-from shop.routers import NotLocal, ShadowRouter, VendorRouter
+from shop.routers import VendorRouter
 from vendor.models import Article, Group
 
 ALIASES = ["default", "production", "vendor"]

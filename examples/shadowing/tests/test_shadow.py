@@ -105,7 +105,7 @@ def test_without_a_local_table(shop):
     assert (process.returncode, process.stderr) == (
         1,
         'CommandError: Database "default" has no table reviews_review. '
-        "Run: python manage.py migrate\n",
+        "Run: python manage.py migrate --database=default\n",
     )
 
 

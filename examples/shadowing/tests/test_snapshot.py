@@ -176,8 +176,25 @@ def test_with_the_settings_of_a_developer(shop):
     assert (process.returncode, process.stderr) == (
         1,
         "CommandError: These settings read the snapshot, and don't know production. "
-        "Run: python manage.py snapshot --settings=shop.live\n",
+        "Run with production's: python manage.py snapshot --settings=...\n",
     )
+
+
+def test_an_alias_that_there_is_not(shop):
+    process = shop("snapshot", "--database=live", live=True)
+    assert (process.returncode, process.stderr) == (
+        1,
+        'CommandError: DATABASES has no "live": --database=default?\n',
+    )
+
+
+@pytest.mark.parametrize("name", ["SNAPSHOT", "PERSONAL"])
+def test_a_setting_that_is_missing(shop, name):
+    with (shop.folder / "shop" / "live.py").open("a") as live:
+        live.write(f"del {name}\n")
+    process = shop("snapshot", live=True)
+    assert process.returncode == 1 and process.stderr.count("\n") == 1
+    assert process.stderr.startswith(f"CommandError: In production's settings, write {name} = ")
 
 
 def test_without_production_nothing_is_made(empty_shop):
@@ -213,7 +230,7 @@ def test_nothing_personal_is_in_a_file_while_it_is_made(shop):
     """Whatever it is killed by: what it copies has no name in any folder that it may write to."""
     code = (
         "import sqlite3, pathlib, django; django.setup();"
-        "from shop.management.commands.snapshot import Command;"
+        "from overlay.management.commands.snapshot import Command;"
         "look = lambda self, copy: print('There are:', *pathlib.Path().rglob('*'), sep='\\n');"
         "Command.publish = look;"
         "from django.core.management import call_command; call_command('snapshot')"

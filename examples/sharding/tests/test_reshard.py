@@ -347,9 +347,11 @@ def test_a_transaction_that_has_written_is_waited_for(customers, shop):
         customers[3].save()
         moving = threading.Thread(target=lambda: (reshard([1], "shard1"), connections.close_all()))
         moving.start()
-        time.sleep(0.3)
-        assert read_map().moving == {1: "shard1"}
-        assert moving.is_alive()
+        until = time.monotonic() + 10
+        while read_map().moving != {1: "shard1"} and time.monotonic() < until:
+            time.sleep(0.01)
+        time.sleep(0.2)  # it would be past the fence by now, a few leases later
+        assert moving.is_alive() and read_map().aliases[1] == "shard0"
     moving.join()
     assert Customer.objects.using("shard1").get(pk=customers[3].pk).name == "last moment"
     check_that_all_is_at_rest()

@@ -1,16 +1,9 @@
-"""Django's engine for SQLite, with a snapshot attached, and the overlaid tables over it.
+"""The engine of overlaid rows: the snapshot attached, and the overlaid tables over it."""
 
-``OPTIONS["snapshot"]`` is the alias of the snapshot, which is attached read-only whatever its own
-settings say.
-"""
-
-from pathlib import Path
-from urllib.parse import unquote
-
-from django.db import OperationalError, connections
-from django.db.backends.sqlite3 import base, features, operations, schema
+from django.db.backends.sqlite3 import base, operations
 from django.db.transaction import atomic
 
+from overlay.attached import base as attached
 from overlay.tables import OverlaidTable, overlaid_models
 
 
@@ -37,17 +30,6 @@ class Cursor(base.SQLiteCursorWrapper):
         return super().rowcount or self.changes
 
 
-class DatabaseFeatures(features.DatabaseFeatures):
-    # What a local row refers to may be in the snapshot, where SQLite looks for no key. So the
-    # tables that are made here get no constraint, and Django's tests check none.
-    supports_foreign_keys = False
-
-
-class DatabaseSchemaEditor(schema.DatabaseSchemaEditor):
-    sql_create_inline_fk = None
-    sql_create_column_inline_fk = None
-
-
 class DatabaseOperations(operations.DatabaseOperations):
     compiler_module = "overlay.backend.compiler"
 
@@ -60,44 +42,16 @@ class DatabaseOperations(operations.DatabaseOperations):
         return super().sql_flush(style, tables, **options) + discard
 
 
-class DatabaseWrapper(base.DatabaseWrapper):
-    SchemaEditorClass = DatabaseSchemaEditor
-    features_class = DatabaseFeatures
+class DatabaseWrapper(attached.DatabaseWrapper):
     ops_class = DatabaseOperations
 
     overlaid = {}
 
-    def get_connection_params(self):
-        params = super().get_connection_params()
-        params.pop("snapshot")
-        return params
-
-    def init_connection_state(self):
-        super().init_connection_state()
-        try:
-            self.attach_snapshot()
-            self.lay_views()
-        except Exception:
-            # Without its views, it would be a connection that says something else.
-            self.connection.close()
-            self.connection = None
-            raise
-
     def attach_snapshot(self):
-        alias = self.settings_dict["OPTIONS"]["snapshot"]
-        uri = str(connections.settings[alias]["NAME"])
-        file, _, parameters = uri.partition("?")
-        if "mode=memory" not in parameters:  # as that of a test database is
-            path = Path(unquote(file.removeprefix("file:")))
-            if not path.exists():
-                raise OperationalError(
-                    f'There is no snapshot: database "{alias}" is to be {path}. '
-                    "manage.py snapshot makes it, with production's settings."
-                )
-            uri = f"{path.absolute().as_uri()}?mode=ro"
-        self.connection.execute("ATTACH ? AS snapshot", [uri])
+        super().attach_snapshot()
         # KiB: each row of the snapshot is looked for among the local ones, which are to stay here.
         self.connection.execute("PRAGMA main.cache_size = -65536")
+        self.lay_views()
 
     def lay_views(self):
         """Make the views; ``overlaid`` becomes a dict of what is fit to be used, by model."""

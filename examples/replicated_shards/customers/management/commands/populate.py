@@ -1,7 +1,5 @@
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from random import Random
 from zlib import crc32
 
 from django.conf import settings
@@ -18,6 +16,7 @@ from sharding.errors import errors_in_one_line
 from sharding.keys import BUCKETS, bucket_of, new_key, new_keys
 from sharding.schema import check_all_migrated
 from sharding.writing import writing
+from shop.samples import FIRST_NAMES, LAST_NAMES, create_up_to, product, whole_number
 
 BATCH = 20 * BUCKETS  # customers that are in memory at once
 # Customer n is in bucket n * STEP % BUCKETS: each bucket in its turn, and each far from the one
@@ -26,50 +25,6 @@ STEP = 633
 BACK = pow(STEP, -1, BUCKETS)  # and bucket b has customer b * BACK, and each BUCKETS further
 NINETY_DAYS = 90 * 24 * 60  # minutes
 OPENING_DAY = datetime(2025, 1, 1, tzinfo=UTC)
-
-FIRST_NAMES = [
-    "Ada", "Ahmad", "Christiaan", "Eunice", "Galileo", "Ismail", "Jeanne", "John", "Leonor",
-    "Margaret", "Sanford", "Su", "Thomas",
-]  # fmt: skip
-LAST_NAMES = [
-    "Al-Jazari", "Arnold", "Breguet", "Fleming", "Harrison", "Hooke", "Huygens", "Lovelace",
-    "Mudge", "Pendleton", "Song", "Tompion", "Winnerl", "Zacharias",
-]  # fmt: skip
-
-MANNERS = [
-    ("Punctual", "Arrives before you do."),
-    ("Approximate", "Right to within a season."),
-    ("Patient", "Waits for you to look."),
-    ("Overwound", "Needs a holiday."),
-    ("Second-hand", "With its hour and minute hands too."),
-    ("Unhurried", "Takes 61 seconds to the minute."),
-    ("Leap-year", "Rests on 29 February."),
-    ("Borrowed", "Lent time, at fair interest."),
-    ("Diplomatic", "Agrees with every other clock."),
-    ("Eventually consistent", "Shows the time it was told last."),
-]
-CLOCKS = [
-    ("carriage clock", "Carriage not included."),
-    ("cuckoo clock", "The bird is replicated."),
-    ("grandfather clock", "Grandfather not included."),
-    ("hourglass", "Sold by the grain."),
-    ("sundial", "Not for use after dark."),
-    ("water clock", "Please mind the puddle."),
-    ("pocket watch", "Fits most pockets."),
-    ("alarm clock", "It is not alarmed; you are."),
-    ("station clock", "Five minutes slow, for the trains."),
-    ("egg timer", "Egg not included."),
-    ("metronome", "Has an opinion about your tempo."),
-]
-
-
-def make_product(number, seed):
-    manner, habit = MANNERS[number % len(MANNERS)]
-    clock, warning = CLOCKS[number % len(CLOCKS)]
-    cents = Random(f"{seed} product {number}").randrange(500, 50_000)
-    return Product(
-        name=f"{manner} {clock}", description=f"{habit} {warning}", price=Decimal(cents) / 100
-    )
 
 
 def email_of(number):
@@ -131,23 +86,19 @@ class Command(BaseCommand):
     help = "Fill the shop up to a number of customers, with orders. Running it again adds nothing."
 
     def add_arguments(self, parser):
-        # Not type=int: argparse would answer a wrong number with its usage and exit status 2.
         parser.add_argument("--products", default=100, help="how many there shall be (100)")
         parser.add_argument("--customers", default=1000, help="how many there shall be (1000)")
         parser.add_argument("--seed", default=0, help="another seed, another shop (0)")
 
     def handle(self, **options):
         products, customers, seed = (
-            self.whole_number(name, options[name]) for name in ("products", "customers", "seed")
+            whole_number(name, options[name]) for name in ("products", "customers", "seed")
         )
         check_all_migrated()
         with errors_in_one_line():
             if customers and not products and not Product.objects.exists():
                 raise CommandError("Orders need a product: ask for --products 1 or more.")
-            there = Product.objects.count()
-            Product.objects.bulk_create(
-                (make_product(number, seed) for number in range(there, products)), batch_size=500
-            )
+            create_up_to(Product, products, lambda number: Product(**product(number, seed)))
             self.create_customers(customers, seed)
             counts = gather.each(Customer.objects.all(), lambda rows: rows.count())
             self.stdout.write(
@@ -210,12 +161,3 @@ class Command(BaseCommand):
         for buckets, rows in filled:
             with writing(buckets, rows.connection.alias):
                 rows.insert()
-
-    def whole_number(self, name, value):
-        try:
-            number = int(value)
-        except ValueError:
-            number = -1
-        if number < 0:
-            raise CommandError(f"--{name} must be a whole number, 0 or more, not {value!r}.")
-        return number

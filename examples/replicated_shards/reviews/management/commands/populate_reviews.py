@@ -8,15 +8,8 @@ from django.core.management import BaseCommand, CommandError
 from products.models import Product
 from reviews.models import Review
 from shop.errors import database_errors_in_one_line
+from shop.samples import AUTHORS, OPINIONS
 
-AUTHORS = ["breguet", "galileo", "harrison", "hooke", "huygens", "mudge", "pendleton", "tompion"]
-OPINIONS = {
-    1: ["It has stopped. So have I.", "Told me the time once, in confidence."],
-    2: ["Right twice a day, which is less than I paid for.", "Ticks. Does not tock."],
-    3: ["It passes the time.", "My other clock disagrees, and I believe neither."],
-    4: ["Very good; one star less for the cuckoo.", "I am hardly ever late now."],
-    5: ["I set the radio by it.", "The neighbours have stopped asking me the time."],
-}
 REVIEWS = 1000
 
 

@@ -1,11 +1,12 @@
 from collections import Counter
 
 from django.apps import apps
-from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.core.exceptions import ValidationError
 from django.core.management import BaseCommand, CommandError
-from django.db import DatabaseError, router, transaction
+from django.db import router, transaction
 
 from overlay import export
+from overlay.errors import errors_in_one_line
 from overlay.rows import differences, discard, is_overlaid, keep, overlaid_models, overlaid_table
 
 LINE = "{:<24} {:>7} {:>8} {:>8} {:>10}"
@@ -17,7 +18,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser):
         actions = parser.add_subparsers(dest="action", required=True, metavar="action")
-        of_model = {"nargs": "?", "metavar": "model", "help": "as in products.Product; else all"}
+        of_model = {"nargs": "?", "metavar": "model", "help": "as in auth.User; else all"}
         of_keys = {"nargs": "*", "metavar": "key", "help": "of the model; else all"}
         actions.add_parser("status", help="how many rows differ, a table a line")
         diff = actions.add_parser("diff", help="what differs, row by row")
@@ -37,7 +38,7 @@ class Command(BaseCommand):
         forget.add_argument("--no-input", action="store_true", help="don't ask")
 
     def handle(self, *, action, model=None, keys=None, **options):
-        try:
+        with errors_in_one_line():
             models = [self.model(model)] if model else overlaid_models()
             if not models:
                 raise CommandError("The setting OVERLAID names no model.")
@@ -45,18 +46,12 @@ class Command(BaseCommand):
                 overlaid_table(each)
             keys = self.keys(models[0], keys) if keys else None
             getattr(self, action)(models, keys=keys, **options)
-        except ImproperlyConfigured as error:
-            raise CommandError(str(error)) from error
-        except DatabaseError as error:
-            raise CommandError(" ".join(str(error).split())) from error
 
     def model(self, label):
         try:
             model = apps.get_model(label)
         except (LookupError, ValueError):
-            raise CommandError(
-                f'There is no model "{label}". Name it as in "products.Product".'
-            ) from None
+            raise CommandError(f'There is no model "{label}". Name it as in "auth.User".') from None
         if not is_overlaid(model):
             names = ", ".join(model._meta.label for model in overlaid_models())
             raise CommandError(

@@ -4,72 +4,29 @@ from random import Random
 
 from django.conf import settings
 from django.core.management import BaseCommand, CommandError
-from tqdm import tqdm
 
 from customers.models import Customer, Order
 from listings.models import Listing
 from products.models import Category, Product
 from reviews.models import Review
 from shop.errors import database_errors_in_one_line
+from shop.samples import (
+    CLOCKS,
+    FIRST_NAMES,
+    LAST_NAMES,
+    OPINIONS,
+    create_up_to,
+    product,
+    whole_number,
+)
 from vendor.models import Article
 
-BATCH = 5_000  # rows in a transaction, and in memory
 OPENING_DAY = datetime(2025, 1, 1, tzinfo=UTC)
-
-FIRST_NAMES = [
-    "Ada", "Ahmad", "Christiaan", "Eunice", "Galileo", "Ismail", "Jeanne", "John", "Leonor",
-    "Margaret", "Sanford", "Su", "Thomas",
-]  # fmt: skip
-LAST_NAMES = [
-    "Al-Jazari", "Arnold", "Breguet", "Fleming", "Harrison", "Hooke", "Huygens", "Lovelace",
-    "Mudge", "Pendleton", "Song", "Tompion", "Winnerl", "Zacharias",
-]  # fmt: skip
-
-MANNERS = [
-    ("Punctual", "Arrives before you do."),
-    ("Approximate", "Right to within a season."),
-    ("Patient", "Waits for you to look."),
-    ("Overwound", "Needs a holiday."),
-    ("Second-hand", "With its hour and minute hands too."),
-    ("Unhurried", "Takes 61 seconds to the minute."),
-    ("Leap-year", "Rests on 29 February."),
-    ("Borrowed", "Lent time, at fair interest."),
-    ("Diplomatic", "Agrees with every other clock."),
-    ("Eventually consistent", "Shows the time it was told last."),
-]
-CLOCKS = [
-    ("carriage clock", "Carriage not included."),
-    ("cuckoo clock", "The bird is replicated."),
-    ("grandfather clock", "Grandfather not included."),
-    ("hourglass", "Sold by the grain."),
-    ("sundial", "Not for use after dark."),
-    ("water clock", "Please mind the puddle."),
-    ("pocket watch", "Fits most pockets."),
-    ("alarm clock", "It is not alarmed; you are."),
-    ("station clock", "Five minutes slow, for the trains."),
-    ("egg timer", "Egg not included."),
-    ("metronome", "Has an opinion about your tempo."),
-]
-OPINIONS = {
-    1: ["It has stopped. So have I.", "Told me the time once, in confidence."],
-    2: ["Right twice a day, which is less than I paid for.", "Ticks. Does not tock."],
-    3: ["It passes the time.", "My other clock disagrees, and I believe neither."],
-    4: ["Very good; one star less for the cuckoo.", "I am hardly ever late now."],
-    5: ["I set the radio by it.", "The neighbours have stopped asking me the time."],
-}
 
 
 def make_product(number, seed, category_ids):
-    manner, habit = MANNERS[number % len(MANNERS)]
-    clock, warning = CLOCKS[number % len(CLOCKS)]
-    cents = Random(f"{seed} product {number}").randrange(500, 50_000)
-    return Product(
-        category_id=category_ids[clock],
-        code=f"C{number:06}",
-        name=f"{manner} {clock}",
-        description=f"{habit} {warning}",
-        price=Decimal(cents) / 100,
-    )
+    clock, _ = CLOCKS[number % len(CLOCKS)]
+    return Product(category_id=category_ids[clock], code=f"C{number:06}", **product(number, seed))
 
 
 def make_customer(number, seed):
@@ -104,17 +61,6 @@ def make_review(number, seed, customer_ids, product_ids):
     )
 
 
-def create_up_to(model, wanted, make):
-    """Create ``make(number)`` for each number from those that are there up to ``wanted``."""
-    there = model.objects.count()
-    name = model._meta.verbose_name
-    with tqdm(total=max(there, wanted), initial=there, unit=name, disable=None) as bar:
-        for start in range(there, wanted, BATCH):
-            batch = [make(number) for number in range(start, min(start + BATCH, wanted))]
-            model.objects.bulk_create(batch)
-            bar.update(len(batch))
-
-
 def keys(model):
     return list(model.objects.order_by("pk").values_list("pk", flat=True))
 
@@ -126,7 +72,6 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser):
-        # Not type=int: argparse would answer a wrong number with its usage and exit status 2.
         parser.add_argument("--products", default=100, help="how many there shall be (100)")
         parser.add_argument("--customers", default=200, help="how many there shall be (200)")
         parser.add_argument("--reviews", default=1000, help="how many there shall be (1000)")
@@ -134,7 +79,7 @@ class Command(BaseCommand):
 
     def handle(self, **options):
         products, customers, reviews, seed = (
-            self.whole_number(name, options[name])
+            whole_number(name, options[name])
             for name in ("products", "customers", "reviews", "seed")
         )
         if "production" in settings.DATABASES:
@@ -178,12 +123,3 @@ class Command(BaseCommand):
             )
             for number, article in enumerate(articles)
         )
-
-    def whole_number(self, name, value):
-        try:
-            number = int(value)
-        except ValueError:
-            number = -1
-        if number < 0:
-            raise CommandError(f"--{name} must be a whole number, 0 or more, not {value!r}.")
-        return number

@@ -8,10 +8,11 @@ from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.management import BaseCommand, CommandError
-from django.db import connections
+from django.db import DEFAULT_DB_ALIAS, connections
 from tqdm import tqdm
 
 PAGES = 1_000  # of the database, copied at a time
+SETTINGS = {"SNAPSHOT": 'BASE_DIR / "snapshot.sqlite3"', "PERSONAL": "{}"}
 
 
 class Command(BaseCommand):
@@ -20,19 +21,29 @@ class Command(BaseCommand):
         "setting PERSONAL names does not get into it. Run with production's settings."
     )
 
-    def handle(self, **options):
-        if "production" in settings.DATABASES:
+    def add_arguments(self, parser):
+        parser.add_argument(
+            "--database", default=DEFAULT_DB_ALIAS, help="the alias of production (default)"
+        )
+
+    def handle(self, *, database, **options):
+        if settings.SNAPSHOT_DATABASE in settings.DATABASES:
             raise CommandError(
                 "These settings read the snapshot, and don't know production. "
-                "Run: python manage.py snapshot --settings=shop.live"
+                "Run with production's: python manage.py snapshot --settings=..."
             )
-        live = connections["default"]
+        for name, example in SETTINGS.items():
+            if not hasattr(settings, name):
+                raise CommandError(f"In production's settings, write {name} = {example}")
+        if database not in settings.DATABASES:
+            raise CommandError(f'DATABASES has no "{database}": --database={DEFAULT_DB_ALIAS}?')
+        live = connections[database]
         if live.vendor != "sqlite":
             raise CommandError(f"This makes snapshots of SQLite; of {live.vendor}, use its dump.")
         masks = [self.mask_of(label, masks) for label, masks in settings.PERSONAL.items()]
         try:
             # Read-only, and of our own: Django's connection would make a file that is missing.
-            uri = f"{Path(live.settings_dict['NAME']).as_uri()}?mode=ro"
+            uri = f"{Path(live.settings_dict['NAME']).absolute().as_uri()}?mode=ro"
             # A database without a name. What is personal is never in a file that one can open,
             # nor in one that stays behind when this is killed.
             with (
@@ -80,7 +91,7 @@ class Command(BaseCommand):
 
     def copy(self, source, copy):
         # One read transaction around all steps. Else the first write by another connection would
-        # have SQLite start the copy again, and a live shop would never let it finish.
+        # have SQLite start the copy again, and a live site would never let it finish.
         source.execute("BEGIN")
         source.execute("SELECT COUNT(*) FROM sqlite_master")  # what a transaction begins with
         (page_size,) = source.execute("PRAGMA page_size").fetchone()

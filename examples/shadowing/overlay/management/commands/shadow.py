@@ -7,8 +7,8 @@ from django.db import connections, transaction
 from django.db.models import NOT_PROVIDED
 from tqdm import tqdm
 
-from shop.errors import database_errors_in_one_line
-from shop.routers import is_named
+from overlay.errors import errors_in_one_line
+from overlay.routers import is_shadowed
 
 BATCH = 5_000  # rows in memory
 
@@ -25,7 +25,7 @@ class Command(BaseCommand):
 
     def handle(self, *, models, replace, **options):
         models = [self.model_of(label) for label in models]
-        with database_errors_in_one_line(*models), transaction.atomic():
+        with errors_in_one_line(), transaction.atomic(settings.LOCAL_DATABASE):
             for model in models:
                 self.shadow(model, replace)
 
@@ -34,11 +34,17 @@ class Command(BaseCommand):
             model = apps.get_model(label)
         except (LookupError, ValueError):
             raise CommandError(f"There is no model {label}.") from None
-        if not is_named(settings.SHADOWED, model._meta.app_label, model._meta.model_name):
+        if not is_shadowed(model):
             raise CommandError(f"{model._meta.label} is not shadowed: name it in SHADOWED.")
         return model
 
     def shadow(self, model, replace):
+        local = connections[settings.LOCAL_DATABASE]
+        if model._meta.db_table not in local.introspection.table_names():
+            raise CommandError(
+                f'Database "{local.alias}" has no table {model._meta.db_table}. '
+                f"Run: python manage.py migrate --database={local.alias}"
+            )
         there = self.columns_in_snapshot(model)
         kept, new = [], []
         for field in model._meta.concrete_fields:
@@ -52,12 +58,11 @@ class Command(BaseCommand):
                     f"{model._meta.label}.{field.name} is not in the snapshot: to be filled, it "
                     "needs a default, or null=True."
                 )
-        local = connections["default"]
         table = local.ops.quote_name(model._meta.db_table)
         fields = kept + new
         columns = ", ".join(local.ops.quote_name(field.column) for field in fields)
         insert = f"INSERT INTO {table} ({columns}) VALUES ({', '.join(['%s'] * len(fields))})"
-        source = model._base_manager.using("production")
+        source = model._base_manager.using(settings.SNAPSHOT_DATABASE)
         names = [field.attname for field in kept]
 
         def rows():
@@ -71,7 +76,7 @@ class Command(BaseCommand):
         with local.cursor() as cursor, closing(rows()) as copied:
             if replace:
                 cursor.execute(f"DELETE FROM {table}")
-            elif model._base_manager.using("default").exists():
+            elif model._base_manager.using(local.alias).exists():
                 raise CommandError(
                     f"{model._meta.label} has local rows already: --replace deletes them first."
                 )
@@ -84,7 +89,7 @@ class Command(BaseCommand):
         self.stdout.write(line + ".")
 
     def columns_in_snapshot(self, model):
-        snapshot = connections["production"]
+        snapshot = connections[settings.SNAPSHOT_DATABASE]
         with snapshot.cursor() as cursor:
             if model._meta.db_table not in snapshot.introspection.table_names(cursor):
                 raise CommandError(f"{model._meta.label} is new: the snapshot has no table of it.")
