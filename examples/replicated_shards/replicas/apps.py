@@ -8,10 +8,21 @@ from replicas.consistency import note_writes
 from replicas.failover import fail_over
 
 
+def leave_constraints_to_the_primary(connection, **kwargs):
+    """Have no foreign key of a replica checked: its primary has checked it.
+
+    A TestCase does so at its end, in each of its databases; and in a ``MIRROR`` on SQLite it would
+    find the table locked, by its own transaction.
+    """
+    if any(connection.alias in aliases for aliases in settings.REPLICAS.values()):
+        connection.features.can_defer_constraint_checks = False
+
+
 class ReplicasConfig(AppConfig):
     name = "replicas"
 
     def ready(self):
+        connection_created.connect(leave_constraints_to_the_primary)
         for check in (
             checks.check_replicas,
             checks.check_middleware,
@@ -22,7 +33,6 @@ class ReplicasConfig(AppConfig):
             register(check)
         register(checks.check_servers, Tags.database)
         connection_created.connect(wrap_queries)
-        connection_created.connect(leave_constraints_to_the_primary)
 
 
 def wrap_queries(connection, **kwargs):
@@ -35,13 +45,3 @@ def wrap_queries(connection, **kwargs):
         # In front: a connection may be opened within an execute_wrapper() block, which takes away
         # the last one when it ends.
         connection.execute_wrappers.insert(0, wrapper)
-
-
-def leave_constraints_to_the_primary(connection, **kwargs):
-    """Have no foreign key of a replica checked: its primary has checked it.
-
-    A TestCase does so at its end, in each of its databases; and in a ``MIRROR`` on SQLite it would
-    find the table locked, by its own transaction.
-    """
-    if any(connection.alias in aliases for aliases in settings.REPLICAS.values()):
-        connection.features.can_defer_constraint_checks = False
