@@ -9,10 +9,21 @@ from replicas.consistency import note_writes
 from replicas.failover import fail_over
 
 
+def leave_constraints_to_the_primary(connection, **kwargs):
+    """Have no foreign key of a replica checked: its primary has checked it.
+
+    A TestCase does so at its end, in each of its databases; and in a ``MIRROR`` on SQLite it would
+    find the table locked, by its own transaction.
+    """
+    if any(connection.alias in aliases for aliases in settings.REPLICAS.values()):
+        connection.features.can_defer_constraint_checks = False
+
+
 class ReplicasConfig(AppConfig):
     name = "replicas"
 
     def ready(self):
+        connection_created.connect(leave_constraints_to_the_primary)
         for check in (
             checks.check_replicas,
             checks.check_middleware,
