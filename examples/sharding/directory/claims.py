@@ -2,7 +2,7 @@
 
 No transaction spans the two databases. Of a crash between them there remains a claim that no owner
 has use for, never two owners with one address; the command ``reconcile`` mends it. Whoever looks at
-a claim and at its owner, to change either, does so in the transaction of the owner's bucket,
+a claim and at its owner, to change either, does so alone in the owner's bucket, by
 ``writing()``: so the one who is mending and the one who is only slow don't both go on.
 """
 
@@ -48,7 +48,7 @@ def save(owner):
     """Save an owner, new or changed, with an address that nobody else has."""
     owner.give_key()
     claim(owner.email, owner)
-    with writing([bucket_of_row(owner)]) as alias:
+    with writing([bucket_of_row(owner)], alone=True) as alias:
         mine = EmailAddress.objects.filter(owner_id=owner.pk)
         if not mine.filter(email=normalised(owner.email)).exists():
             raise ClaimLost("Try again.")
@@ -58,7 +58,7 @@ def save(owner):
 
 def delete(owner):
     """Delete an owner, with all that is in a cascade, and let others have the address."""
-    with writing([bucket_of_row(owner)]) as alias:
+    with writing([bucket_of_row(owner)], alone=True) as alias:
         release(EmailAddress.objects.filter(owner_id=owner.pk), alias)
         owner.delete()
 
@@ -87,7 +87,7 @@ def mend(bucket, addresses=(), owners=()):
     owners had not claimed theirs, and a list of those who can't, since it is another's.
     """
     released, claimed, conflicts = 0, 0, []
-    with writing([bucket]) as alias:
+    with writing([bucket], alone=True) as alias:
         rows = owner_model().objects.using(alias)
         for address in EmailAddress.objects.filter(pk__in=addresses):
             owner = rows.filter(pk=address.owner_id).first()
