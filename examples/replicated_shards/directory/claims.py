@@ -34,18 +34,32 @@ def normalised(email):
 
 
 def claim(email, owner):
-    """Make the address this owner's, or raise ``EmailTaken``."""
+    """Make the address this owner's, or raise ``EmailTaken``.
+
+    Commits at once. So it raises ``RuntimeError`` in a transaction on ``default``.
+    """
     email = normalised(email)
     try:
-        with transaction.atomic(using=DEFAULT_DB_ALIAS):
+        with transaction.atomic(using=DEFAULT_DB_ALIAS, durable=True):
             EmailAddress.objects.create(email=email, owner_id=owner.pk, claimed=timezone.now())
     except IntegrityError:
         if not EmailAddress.objects.filter(email=email, owner_id=owner.pk).exists():
             raise EmailTaken(f"{email} is another {owner._meta.verbose_name}'s.") from None
+    except RuntimeError as error:  # Django's own doesn't say what to do
+        raise RuntimeError(
+            f'An address is claimed outside of atomic() on "{DEFAULT_DB_ALIAS}", whose rollback '
+            "would free it for others. A view under ATOMIC_REQUESTS needs "
+            f'@transaction.non_atomic_requests(using="{DEFAULT_DB_ALIAS}").'
+        ) from error
 
 
 def save(owner):
-    """Save an owner, new or changed, with an address that nobody else has."""
+    """Save an owner, new or changed, with an address that nobody else has.
+
+    Not in a transaction on ``default``, nor in a view under ``ATOMIC_REQUESTS``: if that was rolled
+    back, it would free the address, and the owner on the shard would keep it. It raises
+    ``RuntimeError`` there.
+    """
     owner.give_key()
     claim(owner.email, owner)
     with writing([bucket_of_row(owner)], alone=True) as alias:
