@@ -1,4 +1,4 @@
-"""Rows on several databases, by a key that tells which, and a map that can change. Copy it whole.
+"""Rows on several databases, by a key that tells which, and a changing map. To be copied whole.
 
 Its parts, in reading order. The first four are the pattern, and are read without the rest:
 
