@@ -29,7 +29,7 @@ What moves buckets to another shard, while the application reads and writes:
 ``errors``
     what goes wrong in a command, in one line;
 ``schema``
-    which migrations a shard lacks;
+    which migrations a shard lacks, and what a flush leaves there;
 ``signals``
     what a move tells others;
 ``reshard``

@@ -72,7 +72,7 @@ class ShardedAdmin(admin.ModelAdmin):
         with ExitStack() as stack:
             stack.enter_context(in_bucket(bucket))
             if request.method == "POST":
-                stack.enter_context(writing([bucket]))
+                stack.enter_context(writing([bucket], alone=True))
             yield
 
     def changeform_view(self, request, object_id=None, form_url="", extra_context=None):

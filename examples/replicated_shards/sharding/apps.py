@@ -2,6 +2,7 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import Tags, register
 from django.core.exceptions import ImproperlyConfigured
+from django.db.models.signals import post_migrate
 
 # The settings without which the router can't answer: not even Django's own checks can be run.
 NEEDED = {
@@ -20,6 +21,9 @@ class ShardingConfig(AppConfig):
                 raise ImproperlyConfigured(f"The app sharding needs {name}. Write {line}.")
 
         from sharding import checks
+        from sharding.schema import refill
+
+        post_migrate.connect(refill, sender=self)
 
         for check in (
             checks.check_shards,

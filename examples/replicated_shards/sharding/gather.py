@@ -15,7 +15,7 @@ from django.db.models import Avg, Count, F, Max, Min, Sum
 from django.db.models.expressions import OrderBy
 from django.db.models.query import ModelIterable
 
-from sharding.buckets import alias_of
+from sharding.buckets import as_mapped, by_alias
 from sharding.keys import bucket_of, is_key
 from sharding.scatter import Partial, ShardDown, answer, ask, ask_all, each
 
@@ -89,14 +89,16 @@ def aggregate(queryset, *, partial=False, **aggregates):
 
 def in_bulk(queryset, keys, *, partial=False):
     """Return a dict of rows by their keys, asking only the shards that have such keys."""
-    groups = {}
-    for key in filter(is_key, keys):
-        groups.setdefault(alias_of(bucket_of(key)), []).append(key)
-    questions = {
-        shard: lambda alias, keys=keys: queryset.using(alias).in_bulk(keys)
-        for shard, keys in groups.items()
-    }
-    answers, errors = ask(queryset.model, questions, partial)
+    keys = list(filter(is_key, keys))
+
+    def ask_each():
+        questions = {
+            shard: lambda alias, keys=keys: queryset.using(alias).in_bulk(keys)
+            for shard, keys in by_alias(keys, bucket_of).items()
+        }
+        return ask(queryset.model, questions, partial)
+
+    answers, errors = as_mapped(ask_each)
     rows = {key: row for found in answers.values() for key, row in found.items()}
     return answer(rows, errors, partial)
 

@@ -4,20 +4,38 @@ Django tells a router little: ``create()``, ``get_or_create()``, ``bulk_create()
 come without an instance. Here each finds the shard from the key, in what it is given.
 """
 
+import random
 from contextlib import contextmanager
+from itertools import chain, islice
 
 from django.apps import apps
 from django.conf import settings
-from django.db import models, router
+from django.db import connections, models, router
 from django.db.models.expressions import Col
 from django.db.models.lookups import Exact, In
 from django.db.models.sql.where import AND, WhereNode
 
 from sharding import gather
-from sharding.buckets import Bucket, MapVersion, alias_of, by_alias, in_buckets, shard_map
-from sharding.fields import KeyField, ShardUnknown, bucket_of_row, needed, shard_keys
+from sharding.buckets import (
+    Bucket,
+    MapVersion,
+    alias_of,
+    as_mapped,
+    by_alias,
+    in_buckets,
+    shard_map,
+)
+from sharding.fields import (
+    KeyField,
+    ShardUnknown,
+    bucket_in_hand,
+    bucket_of_row,
+    in_bucket,
+    needed,
+    shard_keys,
+)
 from sharding.keys import bucket_of, is_key
-from sharding.writing import writing
+from sharding.writing import BucketMoving, WrongShard, hold, write_rows, writing, writing_all
 
 # For Django, which looks here for models, and for those who write models of their own.
 __all__ = ["Bucket", "KeyField", "MapVersion", "Resharding", "Sharded", "ShardedQuerySet"]
@@ -74,13 +92,76 @@ class ShardedQuerySet(models.QuerySet):
         database = router.db_for_write if self._for_write else router.db_for_read
         return database(self.model, **{**self._hints, "bucket": min(buckets)})
 
+    def _read(self, read):
+        """Return ``read()``, of where the rows are; of the shard that using() named, if it did."""
+        return as_mapped(read) if self._db is None else read()
+
+    def _rows(self):
+        if self.query.select_for_update:
+            self._hold()
+        return list(self._iterable_class(self))
+
+    def _hold(self):
+        """Keep the rows that are to be locked where they are, until the transaction ends."""
+        alias = self.db
+        if connections[alias].in_atomic_block:
+            buckets = buckets_asked_for(self.query)
+            if not hold(sorted(shard_map().buckets(alias) if buckets is None else buckets), alias):
+                raise BucketMoving(f"A bucket is moving from or to {alias}: try again.")
+        elif any(connections[other].in_atomic_block for other in settings.SHARDS):
+            raise BucketMoving(
+                f"These rows are on {alias}, and the transaction is not: try again, from where "
+                "the shard was asked for."
+            )
+
+    def _fetch_all(self):
+        if self._result_cache is None:
+            self._result_cache = self._read(self._rows)
+        super()._fetch_all()
+
+    def count(self):
+        return self._read(super().count)
+
+    def exists(self):
+        return self._read(super().exists)
+
+    def aggregate(self, *args, **kwargs):
+        return self._read(lambda: super(ShardedQuerySet, self).aggregate(*args, **kwargs))
+
+    def iterator(self, *args, **kwargs):
+        """As Django's. A move that begins after the first row leaves it the rows of before."""
+        super().iterator(*args, **kwargs)  # raises where its arguments are wrong
+        return self._iterate(*args, **kwargs)
+
+    def _iterate(self, *args, **kwargs):
+        def start():
+            if self.query.select_for_update:
+                self._hold()
+            rows = super(ShardedQuerySet, self).iterator(*args, **kwargs)
+            return list(islice(rows, 1)), rows
+
+        yield from chain(*self._read(start))
+
     def create(self, **kwargs):
-        row = self.model(**kwargs)
+        with in_bucket(self._bucket_for_new()):
+            row = self.model(**kwargs)
         self._for_write = True
         row.save(force_insert=True, using=self._db)
         return row
 
     create.alters_data = True
+
+    def _bucket_for_new(self):
+        """Return the bucket for a row without a key: one of the shard's that using() named."""
+        if self._db is None or bucket_in_hand() is not None or shard_keys(self.model)[1:]:
+            return bucket_in_hand()
+        current = shard_map()
+        buckets = current.buckets(self._db)
+        if not (still := [number for number in buckets if number not in current.moving]):
+            if buckets:
+                raise BucketMoving(f"All buckets of {self._db} are moving: try again.")
+            raise WrongShard(f"{self._db} has no buckets: no new row belongs there.")
+        return random.choice(still)
 
     def get_or_create(self, defaults=None, **kwargs):
         with self.filter(**kwargs)._writing() as queryset:
@@ -101,9 +182,11 @@ class ShardedQuerySet(models.QuerySet):
         objs = list(objs)
         for row in objs:
             row.give_key()
-        for rows in by_alias(objs, bucket_of_row).values():
-            with writing({bucket_of_row(row) for row in rows}, self._db) as alias:
-                super(ShardedQuerySet, self.using(alias)).bulk_create(rows, *args, **kwargs)
+
+        def write(alias, rows):
+            super(ShardedQuerySet, self.using(alias)).bulk_create(rows, *args, **kwargs)
+
+        write_rows(objs, write, self._db)
         return objs
 
     bulk_create.alters_data = True
@@ -111,11 +194,12 @@ class ShardedQuerySet(models.QuerySet):
     def bulk_update(self, objs, *args, **kwargs):
         """As Django's, with a transaction for each of the shards that the rows are on."""
         changed = 0
-        for rows in by_alias(objs, bucket_of_row).values():
-            with writing({bucket_of_row(row) for row in rows}, self._db) as alias:
-                changed += super(ShardedQuerySet, self.using(alias)).bulk_update(
-                    rows, *args, **kwargs
-                )
+
+        def write(alias, rows):
+            nonlocal changed
+            changed += super(ShardedQuerySet, self.using(alias)).bulk_update(rows, *args, **kwargs)
+
+        write_rows(objs, write, self._db)
         return changed
 
     bulk_update.alters_data = True
@@ -142,19 +226,17 @@ class ShardedQuerySet(models.QuerySet):
     def _writing(self):
         """Yield this queryset, bound to its shard, in a transaction that holds its buckets."""
         self._for_write = True
-        # Where the buckets of its conditions are now, writing() finds anew: they may be moving.
         alias, using = self.db, self._db
-        buckets, queryset = buckets_asked_for(self.query), self
+        buckets = buckets_asked_for(self.query)
         if buckets is None:
-            using = alias
-            buckets = shard_map().buckets(alias)
-            if uncounted := shard_map().uncounted(alias):
-                queryset = self.exclude(in_buckets(uncounted))
-        if not buckets:
-            yield queryset
-            return
-        with writing(buckets, using) as alias:
-            yield queryset.using(alias)
+            with writing_all(alias) as uncounted:
+                yield (self.exclude(in_buckets(uncounted)) if uncounted else self).using(alias)
+        elif not buckets:
+            yield self
+        else:
+            # Where these buckets are now, writing() finds anew: they may be moving.
+            with writing(buckets, using) as alias:
+                yield self.using(alias)
 
 
 class ShardedManager(models.Manager.from_queryset(ShardedQuerySet)):

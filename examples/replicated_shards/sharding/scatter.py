@@ -54,6 +54,12 @@ def _thread(alias):
     return _threads[alias]
 
 
+def close(alias):
+    """Close the connection that this process's thread for a shard keeps open, if there is one."""
+    if alias in _threads:
+        _threads[alias].submit(lambda: connections[alias].close()).result()
+
+
 def _sequential(aliases):
     """Return whether to ask one shard after the other, in this thread.
 
