@@ -90,7 +90,8 @@ def aggregate(queryset, *, partial=False, **aggregates):
 def in_bulk(queryset, keys, *, partial=False):
     """Return a dict of rows by their keys, asking only the shards that have such keys."""
     groups = {}
-    for key in filter(is_key, keys):
+    field = queryset.model._meta.pk
+    for key in filter(is_key, map(field.get_prep_value, keys)):
         groups.setdefault(alias_of(bucket_of(key)), []).append(key)
     questions = {
         shard: lambda alias, keys=keys: queryset.using(alias).in_bulk(keys)
