@@ -19,7 +19,7 @@ class ShardingConfig(AppConfig):
             if not isinstance(getattr(settings, name, None), kind):
                 raise ImproperlyConfigured(f"The app sharding needs {name}. Write {line}.")
 
-        from sharding import checks
+        from sharding import checks, restored
 
         for check in (
             checks.check_shards,
@@ -32,3 +32,4 @@ class ShardingConfig(AppConfig):
         ):
             register(check)
         register(checks.check_map, Tags.database)
+        restored.connect()

@@ -23,7 +23,15 @@ from sharding.keys import bucket_of, is_key
 from sharding.writing import writing
 
 # For Django, which looks here for models, and for those who write models of their own.
-__all__ = ["Bucket", "KeyField", "MapVersion", "Resharding", "Sharded", "ShardedQuerySet"]
+__all__ = [
+    "Bucket",
+    "KeyField",
+    "MapVersion",
+    "Resharding",
+    "Sharded",
+    "ShardedManager",
+    "ShardedQuerySet",
+]
 
 LOOKUPS = (Exact, In)  # the conditions that tell the shard
 

@@ -12,6 +12,7 @@ from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.core import serializers
 from django.core.exceptions import SynchronousOnlyOperation
+from django.core.management import CommandError, call_command
 from django.db import connections, models, transaction
 from django.db.models import Count, Exists, F, Max, OuterRef, Prefetch, Q, Subquery
 from django.db.models import prefetch_related_objects as prefetch
@@ -621,3 +622,60 @@ def test_what_is_deserialized_goes_to_its_shard(rows):
     found, left = outcome(SHARDED, restored)
     assert not isinstance(found, Exception) and "Name " in found[0] and "2.00" in found[2]
     assert len(left[0]) == len(KEYS)
+
+
+def test_what_is_deserialized_is_not_put_on_another_shard():
+    text = serializers.serialize("json", [customer(SHARDED, ADA)])
+    for row in serializers.deserialize("json", text, using="shard1"):
+        with pytest.raises(WrongShard, match="belongs on shard0, not on shard1"):
+            row.save(using="shard1")
+    assert not Customer.objects.using("shard1").filter(pk=ADA).exists()
+
+
+def dumped(tmp_path, *args, **options):
+    file = tmp_path / "dump.json"
+    call_command("dumpdata", *args, output=file, verbosity=0, **options)
+    return file
+
+
+def test_a_shard_is_dumped_and_loaded(tmp_path):
+    before = contents(SHARDED)
+    file = dumped(tmp_path, "customers", database="shard1")
+    Customer.objects.filter(pk=DAN).delete()
+    call_command("loaddata", file, database="shard1", verbosity=0)
+    assert contents(SHARDED) == before
+
+
+@pytest.mark.parametrize(
+    ("args", "options"),
+    [
+        ([], {}),
+        (["customers"], {}),
+        (["customers.order", "products"], {}),
+        (["customers.Customer"], {"database": "default"}),
+        ([], {"exclude": ["customers.order"]}),
+    ],
+)
+def test_a_dump_that_lacks_what_is_sharded_is_refused(tmp_path, args, options):
+    with pytest.raises(CommandError, match=r"on the shards, not in \"default\". Dump each"):
+        dumped(tmp_path, *args, **options)
+
+
+def test_a_dump_of_the_rest(tmp_path):
+    assert '"sharding.bucket"' in dumped(tmp_path, exclude=["customers"]).read_text()
+    assert dumped(tmp_path, "products").read_text().strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("alias", "message"),
+    [
+        ("shard0", "belong on shard1, not on shard0. Rows that have moved"),
+        ("default", 'is on the shards, not in "default". Load'),
+    ],
+)
+def test_a_dump_is_not_loaded_elsewhere(tmp_path, alias, message):
+    before = contents(SHARDED)
+    file = dumped(tmp_path, "customers", database="shard1")
+    with pytest.raises(CommandError, match=message):
+        call_command("loaddata", file, database=alias, verbosity=0)
+    assert contents(SHARDED) == before
