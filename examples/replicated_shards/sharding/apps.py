@@ -20,7 +20,7 @@ class ShardingConfig(AppConfig):
             if not isinstance(getattr(settings, name, None), kind):
                 raise ImproperlyConfigured(f"The app sharding needs {name}. Write {line}.")
 
-        from sharding import checks
+        from sharding import checks, restored
         from sharding.schema import refill
 
         post_migrate.connect(refill, sender=self)
@@ -36,3 +36,4 @@ class ShardingConfig(AppConfig):
         ):
             register(check)
         register(checks.check_map, Tags.database)
+        restored.connect()

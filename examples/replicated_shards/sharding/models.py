@@ -6,13 +6,16 @@ come without an instance. Here each finds the shard from the key, in what it is 
 
 import random
 from contextlib import contextmanager
+from copy import copy
 from itertools import chain, islice
 
+from asgiref.sync import sync_to_async
 from django.apps import apps
 from django.conf import settings
 from django.db import connections, models, router
-from django.db.models.expressions import Col
+from django.db.models.expressions import Col, ColPairs
 from django.db.models.lookups import Exact, In
+from django.db.models.sql import Query
 from django.db.models.sql.where import AND, WhereNode
 
 from sharding import gather
@@ -38,49 +41,178 @@ from sharding.keys import bucket_of, is_key
 from sharding.writing import BucketMoving, WrongShard, hold, write_rows, writing, writing_all
 
 # For Django, which looks here for models, and for those who write models of their own.
-__all__ = ["Bucket", "KeyField", "MapVersion", "Resharding", "Sharded", "ShardedQuerySet"]
+__all__ = [
+    "Bucket",
+    "KeyField",
+    "MapVersion",
+    "Resharding",
+    "Sharded",
+    "ShardedManager",
+    "ShardedQuerySet",
+]
 
 LOOKUPS = (Exact, In)  # the conditions that tell the shard
 
 
+def is_key_column(expression):
+    """Return whether this is a column that tells the shard: a row's own key, or its parent's."""
+    if not isinstance(expression, Col):
+        return False
+    model = expression.target.model
+    return isinstance(model._meta.pk, KeyField) and expression.target in shard_keys(model)
+
+
 def buckets_asked_for(query):
-    """Return the buckets that a query's conditions keep it to, or None if they don't."""
+    """Return the buckets that a query's conditions keep it to, or None if they don't.
+
+    A condition on a table that is joined counts as well: relations don't leave a bucket.
+    """
     if query.is_empty():
         return set()
     if query.combinator:
-        return None
-    fields, table = shard_keys(query.model), query.get_initial_alias()
+        return _all_of([buckets_asked_for(combined) for combined in query.combined_queries])
 
     def asked_for(node):
         if isinstance(node, WhereNode):
-            if node.connector != AND or node.negated:
+            found = [asked_for(child) for child in node.children]
+            if node.negated:
                 return None
-            found = [asked for child in node.children if (asked := asked_for(child)) is not None]
-            return set.intersection(*found) if found else None
-        if (
-            isinstance(node, LOOKUPS)
-            and isinstance(node.lhs, Col)
-            and node.lhs.alias == table
-            and node.lhs.target in fields
-            and node.rhs_is_direct_value()
-        ):
-            keys = node.rhs if isinstance(node, In) else [node.rhs]
-            return {bucket_of(key) for key in keys if is_key(key)}
+            if node.connector != AND:
+                return _all_of(found)
+            told = [buckets for buckets in found if buckets is not None]
+            return set.intersection(*told) if told else None
+        if not isinstance(node, LOOKUPS) or not node.rhs_is_direct_value():
+            return None
+        keys = node.rhs if isinstance(node, In) else [node.rhs]
+        columns = [node.lhs]
+        if isinstance(node.lhs, ColPairs):  # as in Django's own prefetching, with tuples of keys
+            columns = node.lhs.get_cols()
+        else:
+            keys = [(key,) for key in keys]
+        for number, column in enumerate(columns):
+            if is_key_column(column) and column.alias in query.alias_map:
+                return {
+                    bucket_of(key)
+                    for values in keys
+                    if is_key(key := column.target.get_prep_value(values[number]))
+                }
         return None
 
     return asked_for(query.where)
 
 
+def _all_of(found):
+    """Return the buckets of all of these, or None if one of them doesn't tell."""
+    return None if None in found else set().union(*found)
+
+
+def _lookups(nodes):
+    """Yield each lookup in these conditions and expressions, but for those in subqueries."""
+    for node in nodes:
+        if isinstance(node, LOOKUPS):
+            yield node
+        if isinstance(node, WhereNode):
+            yield from _lookups(node.children)
+        elif not isinstance(node, Query) and hasattr(node, "get_source_expressions"):
+            yield from _lookups(node.get_source_expressions())
+
+
+class ShardedQuery(Query):
+    """What a queryset sends, where it may be a part of another. A part keeps to the same shard."""
+
+    bound_to = None  # the alias in using()
+
+    def bound(self, alias):
+        query = self.clone()
+        query.bound_to = alias
+        query.combined_queries = tuple(
+            part.bound(part.bound_to or alias) for part in self.combined_queries
+        )
+        return query
+
+    def combine(self, rhs, connector):
+        if self.bound_to != rhs.bound_to:
+            raise ShardUnknown(
+                f"One query can't ask {self.bound_to or 'no shard'} and "
+                f"{rhs.bound_to or 'no shard'}, as using() has it. Evaluate each by itself."
+            )
+        super().combine(rhs, connector)
+
+    def as_sql(self, compiler, connection):
+        if not self.is_beside(compiler.query):
+            name = self.model._meta.verbose_name
+            raise ShardUnknown(
+                f"This subquery may need a {name} of another shard than that of the query around "
+                'it. Compare their keys, as in filter(author=OuterRef("pk")) or '
+                'filter(pk__in=…values("author")); name the shard of both with using(); or '
+                "evaluate the inner one first."
+            )
+        return super().as_sql(compiler, connection)
+
+    def is_beside(self, outer):
+        """Return whether all rows that this subquery needs are on the shard of the outer query."""
+        if self.bound_to is not None:
+            return self.bound_to == getattr(outer, "bound_to", None)
+        if self.is_tied_to_outer_row() or self.is_compared_by_key(outer):
+            return True
+        buckets, outer_buckets = buckets_asked_for(self), buckets_asked_for(outer)
+        return None not in (buckets, outer_buckets) and buckets <= outer_buckets
+
+    def is_tied_to_outer_row(self):
+        """Return whether a condition ties it to the bucket of a row of an outer query."""
+        return (
+            not self.combinator
+            and self.where.connector == AND
+            and not self.where.negated
+            and any(
+                isinstance(node, Exact)
+                and is_key_column(node.lhs)
+                and is_key_column(node.rhs)
+                and (node.lhs.alias in self.alias_map) != (node.rhs.alias in self.alias_map)
+                for node in self.where.children
+            )
+        )
+
+    def is_compared_by_key(self, outer):
+        """Return whether the outer query asks which of its rows' keys are among these."""
+        return (
+            not self.combinator
+            and not self.is_sliced
+            and len(self.select) == 1
+            and is_key_column(self.select[0])
+            and any(
+                node.rhs is self and isinstance(node, In) and is_key_column(node.lhs)
+                for node in _lookups([outer.where, *outer.annotations.values()])
+            )
+        )
+
+
 class ShardedQuerySet(models.QuerySet):
     """Finds the shard from the keys in its conditions, and in the rows that it is to write."""
 
+    def __init__(self, model=None, query=None, using=None, hints=None):
+        super().__init__(model, query or ShardedQuery(model), using, hints)
+        self._query.bound_to = using
+
+    def using(self, alias):
+        queryset = super().using(alias)
+        queryset._query = queryset._query.bound(alias)
+        return queryset
+
     @property
     def db(self):
+        if any(query.bound_to != self._db for query in self.query.combined_queries):
+            raise ShardUnknown(
+                "One query can't ask several shards. Name the same one with using() in each part "
+                "of this union, or evaluate each by itself."
+            )
         if self._db:
             return self._db
         buckets = buckets_asked_for(self.query)
+        database = router.db_for_write if self._for_write else router.db_for_read
         if buckets is None:
-            return super().db  # by the hint of a related manager, or not at all
+            # That a related row is at hand says nothing: the conditions don't keep to its bucket.
+            return database(self.model)
         if not buckets:
             return settings.SHARDS[0]  # nothing is asked: the answer is the same everywhere
         # One bucket is on one shard, which the router finds.
@@ -89,7 +221,6 @@ class ShardedQuerySet(models.QuerySet):
                 f"These {self.model._meta.verbose_name_plural} are on {len(aliases)} shards: "
                 f"{', '.join(sorted(aliases))}. Ask all shards: sharding.gather."
             )
-        database = router.db_for_write if self._for_write else router.db_for_read
         return database(self.model, **{**self._hints, "bucket": min(buckets)})
 
     def _read(self, read):
@@ -165,13 +296,15 @@ class ShardedQuerySet(models.QuerySet):
 
     def get_or_create(self, defaults=None, **kwargs):
         with self.filter(**kwargs)._writing() as queryset:
-            return super(ShardedQuerySet, self.using(queryset.db)).get_or_create(defaults, **kwargs)
+            return super(ShardedQuerySet, self.using(queryset._db)).get_or_create(
+                defaults, **kwargs
+            )
 
     get_or_create.alters_data = True
 
     def update_or_create(self, defaults=None, create_defaults=None, **kwargs):
         with self.filter(**kwargs)._writing() as queryset:
-            return super(ShardedQuerySet, self.using(queryset.db)).update_or_create(
+            return super(ShardedQuerySet, self.using(queryset._db)).update_or_create(
                 defaults, create_defaults, **kwargs
             )
 
@@ -193,7 +326,9 @@ class ShardedQuerySet(models.QuerySet):
 
     def bulk_update(self, objs, *args, **kwargs):
         """As Django's, with a transaction for each of the shards that the rows are on."""
-        changed = 0
+        objs, changed = list(objs), 0
+        for row in objs:
+            needed(bucket_of_row(row), self.model)
 
         def write(alias, rows):
             nonlocal changed
@@ -203,6 +338,12 @@ class ShardedQuerySet(models.QuerySet):
         return changed
 
     bulk_update.alters_data = True
+
+    async def aiterator(self, *args, **kwargs):
+        # Django's asks for ``db`` outside of a thread, where the map can't be read.
+        queryset = self.using(await sync_to_async(lambda: self.db)())
+        async for row in super(ShardedQuerySet, queryset).aiterator(*args, **kwargs):
+            yield row
 
     def in_bulk(self, id_list=None, **kwargs):
         if id_list is None or self._db or kwargs:
@@ -288,6 +429,12 @@ class Sharded(models.Model):
             return super().delete(using=alias, **kwargs)
 
     delete.alters_data = True
+
+    def _get_next_or_previous_by_FIELD(self, field, is_next, **conditions):  # noqa: N802
+        # Django takes the shard that this row was read from. The next row may be on any.
+        row = copy(self)
+        row._state.db = None
+        return super(Sharded, row)._get_next_or_previous_by_FIELD(field, is_next, **conditions)
 
 
 def sharded_models():

@@ -42,10 +42,13 @@ And what Django calls:
 ``checks``
     what a copy forgets: ``python manage.py check`` says it, and ``check --database default`` what
     is wrong with the map;
+``restored``
+    holds deserialized rows to their shard;
 ``apps``
     registers the checks;
 ``management``
-    the commands ``migrate_shards``, ``shard_status`` and ``reshard``.
+    the commands ``migrate_shards``, ``shard_status`` and ``reshard``, and Django's ``dumpdata`` and
+    ``loaddata``, which leave no row out and put none on another shard.
 
 Plainer: one larger database. A server with a few hundred GB of memory holds what most applications
 have. Next: a schema for each tenant, where no query is over all tenants. Or an extension that

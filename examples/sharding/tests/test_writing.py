@@ -46,7 +46,7 @@ def customer(shop, monkeypatch):
         if alias_of(customer.bucket) == "shard1":
             models.QuerySet(HeldBucket, using="shard1").filter(number=customer.bucket).delete()
             models.QuerySet(HeldBucket, using="shard2").create(number=customer.bucket)
-            models.Model.save_base(customer, using="shard2", raw=True, force_insert=True)
+            models.QuerySet(Customer, using="shard2").bulk_create([customer])
             change_map([customer.bucket], alias="shard2", placement=True)
             forget_map()
         return answer
