@@ -117,7 +117,7 @@ def hold(buckets, alias, alone=False):
     if shared is None or alone:
         # A move waits behind those who came first, and they behind it. Where the lock is shared,
         # those who come later might pass it by for ever: hence not while the bucket is to move.
-        return len(held.select_for_update()) == len(buckets)
+        return len(held.select_for_update().values_list("pk")) == len(buckets)
     sql, params = held.values_list("pk").query.get_compiler(alias).as_sql()
     with connections[alias].cursor() as cursor:
         cursor.execute(f"{sql} {shared}", params)
