@@ -19,6 +19,7 @@ from livedocs.slips import (
     DIRECTIVES,
     PROJECT,
     SKIP,
+    is_output,
     parse_lines,
     prose_of,
     report_slip,
@@ -225,6 +226,8 @@ def parse_doctests(document: Document) -> Iterable[Region]:
 
 def parse_skips(document: Document) -> Iterable[Region]:
     for match in SKIP.finditer(prose_of(document)):
+        if is_output(document, match.start()):
+            continue
         region = Region(match.start(), match.end(), match[2], skip_next)
         below = document.text[match.end() :].lstrip("\n")
         starts = [start for start, _ in document.regions]

@@ -56,6 +56,11 @@ def prose_of(document: Document) -> str:
     return text
 
 
+def is_output(document: Document, start: int) -> bool:
+    """Whether what begins there is within an example, whose output is compared."""
+    return any(region.start < start < region.end for _, region in document.regions)
+
+
 def is_in_comment(text: str, start: int) -> bool:
     """Whether what begins there is indented below a comment, which is not shown."""
     indent = len(re.match(" *", text[start:])[0])
@@ -74,8 +79,7 @@ def parse_lines(document: Document) -> Iterable[Region]:
             wrong = NO_BLOCK
         else:
             wrong = next((LINES[form] for form in LINES if re.fullmatch(form, line)), None)
-        output = any(region.start < start < region.end for _, region in document.regions)
-        if wrong and not output and not (start == 0 and PROJECT.match(line)):
+        if wrong and not is_output(document, start) and not (start == 0 and PROJECT.match(line)):
             yield Region(start, start, f"{line}\n{wrong}", report_slip)
 
 

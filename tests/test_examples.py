@@ -15,7 +15,8 @@ from textwrap import dedent
 import pytest
 from sybil.evaluators.doctest import OutputChecker
 
-from livedocs.pages import COMMAND
+from livedocs.pages import COMMAND, PARSERS, Page
+from livedocs.slips import report_slip
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted(path.parent for path in ROOT.glob("examples/*/manage.py"))
@@ -59,28 +60,29 @@ def example(request, tmp_path):
 
 
 @pytest.fixture
-def environment(example, django, tmp_path):
+def environment(example, django):
     """The variables of a shell with no Python packages but those that an example's README installs.
 
     They are installed once, by the commands of the README, for all the examples that require the
     same; and the next time that the tests are run, they are there already.
     """
-    # The Python that virtual environments are made from, and no package of this one.
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "python").symlink_to(Path(sys._base_executable).resolve())
+    requirements = re.sub("^#.*\n", "", (example / "requirements.txt").read_text(), flags=re.M)
+    install = "\n".join(["set -e", *INSTALL]) + f" 'Django~={django}.0'"
+    what = [str(ROOT), sys.version, requirements, install]
+    folder = ROOT / "_build" / "environments" / sha256("\n".join(what).encode()).hexdigest()[:12]
+    folder.mkdir(parents=True, exist_ok=True)
     variables = {
-        "PATH": f"{tmp_path / 'bin'}:/usr/local/bin:/usr/bin:/bin",
+        "PATH": f"{folder / 'bin'}:/usr/local/bin:/usr/bin:/bin",
         "HOME": os.environ["HOME"],
         "PYTHONUNBUFFERED": "1",  # as on a terminal, what is printed comes in its order
     }
-    requirements = re.sub("^#.*\n", "", (example / "requirements.txt").read_text(), flags=re.M)
-    install = "\n".join(["set -e", *INSTALL]) + f" 'Django~={django}.0'"
-    key = sha256("\n".join([sys.version, requirements, install]).encode()).hexdigest()[:12]
-    folder = ROOT / "_build" / "environments" / key
-    folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "installed").exists():
+            # The Python that virtual environments are made from, and no package of this one.
+            (folder / "bin").mkdir(exist_ok=True)
+            (folder / "bin" / "python").unlink(missing_ok=True)
+            (folder / "bin" / "python").symlink_to(Path(sys._base_executable).resolve())
             (folder / "requirements.txt").write_text(requirements)
             made = subprocess.run(
                 ["bash", "-c", install], cwd=folder, env=variables, capture_output=True, text=True
@@ -142,6 +144,15 @@ def test_alone_by_following_its_readme(example, django, environment):
             assert same, f"$ {command}\n{got}\nis not\n{want}"
     tests = said[2 * [command for command, _ in wanted].index("python -m pytest")]
     assert " passed" in tests and " failed" not in tests
+
+
+@pytest.mark.parametrize("folder", EXAMPLES, ids=lambda folder: folder.name)
+def test_its_readme_has_no_slips(folder):
+    """As a page it would be told of them; here it is not run as one."""
+    page = Page.parse(str(folder / "README.rst"), *PARSERS)
+    regions = [region for _, region in page.regions]
+    assert len(regions) > 10
+    assert [r.parsed for r in regions if r.evaluator is report_slip] == []
 
 
 def test_no_migration_is_missing(example):

@@ -319,7 +319,7 @@ SLIPS = {
     "a literal block": ("Look::\n\n   1 / 0\n", 3, "it is python, pycon, console, or text"),
     "another Python": (".. code-block:: py\n\n   1 / 0\n", 3, "its language is python"),
     "another shell": (".. code-block:: bash\n\n   $ false\n", 3, "its language is console"),
-    "no known language": (".. code-block:: pyhton\n\n   1 / 0\n", 3, "pyhton is not run"),
+    "no known language": (".. code-block:: brew\n\n   1 / 0\n", 3, "brew is not run"),
     "a caption that is no path": (
         ".. code-block:: python\n   :caption: The router\n\n   1\n",
         3,
@@ -375,6 +375,11 @@ SLIPS = {
         '.. skip: start "why"\n\n>>> 1\n1\n',
         3,
         'exactly so: .. skip: next "why"',
+    ),
+    "a skip without an empty line above": (
+        '>>> 1\n1\n.. skip: next "why"\n\n>>> 1\n1\n',
+        3,
+        'Expected:\n    1\n    .. skip: next "why"\nGot:',
     ),
     "a skip of nothing": ('>>> 1\n1\n\n.. skip: next "why"\n', 6, "right above the block"),
     "a skip of a later block": (

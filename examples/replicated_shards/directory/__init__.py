@@ -30,5 +30,6 @@ The owner has a field ``email``, which is not unique by itself. Write in ``model
         id = KeyField()
         email = models.EmailField()
 
-Then write ``claims.save(member)`` for ``member.save()``, and ``claims.delete(member)``.
+Then write ``claims.save(member)`` for ``member.save()``, outside of a transaction on ``default``,
+and ``claims.delete(member)``.
 """

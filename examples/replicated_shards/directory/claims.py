@@ -2,7 +2,7 @@
 
 No transaction spans the two databases. Of a crash between them there remains a claim that no owner
 has use for, never two owners with one address; the command ``reconcile`` mends it. Whoever looks at
-a claim and at its owner, to change either, does so in the transaction of the owner's bucket,
+a claim and at its owner, to change either, does so alone in the owner's bucket, by
 ``writing()``: so the one who is mending and the one who is only slow don't both go on.
 """
 
@@ -34,21 +34,35 @@ def normalised(email):
 
 
 def claim(email, owner):
-    """Make the address this owner's, or raise ``EmailTaken``."""
+    """Make the address this owner's, or raise ``EmailTaken``.
+
+    Commits at once. So it raises ``RuntimeError`` in a transaction on ``default``.
+    """
     email = normalised(email)
     try:
-        with transaction.atomic(using=DEFAULT_DB_ALIAS):
+        with transaction.atomic(using=DEFAULT_DB_ALIAS, durable=True):
             EmailAddress.objects.create(email=email, owner_id=owner.pk, claimed=timezone.now())
     except IntegrityError:
         if not EmailAddress.objects.filter(email=email, owner_id=owner.pk).exists():
             raise EmailTaken(f"{email} is another {owner._meta.verbose_name}'s.") from None
+    except RuntimeError as error:  # Django's own doesn't say what to do
+        raise RuntimeError(
+            f'An address is claimed outside of atomic() on "{DEFAULT_DB_ALIAS}", whose rollback '
+            "would free it for others. A view under ATOMIC_REQUESTS needs "
+            f'@transaction.non_atomic_requests(using="{DEFAULT_DB_ALIAS}").'
+        ) from error
 
 
 def save(owner):
-    """Save an owner, new or changed, with an address that nobody else has."""
+    """Save an owner, new or changed, with an address that nobody else has.
+
+    Not in a transaction on ``default``, nor in a view under ``ATOMIC_REQUESTS``: if that was rolled
+    back, it would free the address, and the owner on the shard would keep it. It raises
+    ``RuntimeError`` there.
+    """
     owner.give_key()
     claim(owner.email, owner)
-    with writing([bucket_of_row(owner)]) as alias:
+    with writing([bucket_of_row(owner)], alone=True) as alias:
         mine = EmailAddress.objects.filter(owner_id=owner.pk)
         if not mine.filter(email=normalised(owner.email)).exists():
             raise ClaimLost("Try again.")
@@ -58,7 +72,7 @@ def save(owner):
 
 def delete(owner):
     """Delete an owner, with all that is in a cascade, and let others have the address."""
-    with writing([bucket_of_row(owner)]) as alias:
+    with writing([bucket_of_row(owner)], alone=True) as alias:
         release(EmailAddress.objects.filter(owner_id=owner.pk), alias)
         owner.delete()
 
@@ -87,7 +101,7 @@ def mend(bucket, addresses=(), owners=()):
     owners had not claimed theirs, and a list of those who can't, since it is another's.
     """
     released, claimed, conflicts = 0, 0, []
-    with writing([bucket]) as alias:
+    with writing([bucket], alone=True) as alias:
         rows = owner_model().objects.using(alias)
         for address in EmailAddress.objects.filter(pk__in=addresses):
             owner = rows.filter(pk=address.owner_id).first()

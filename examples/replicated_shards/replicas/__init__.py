@@ -6,11 +6,13 @@ Its parts, in reading order:
     which database a model is read from and written to;
 ``reading``
     the replica that a request or a task keeps to, and when it reads from the primary instead:
-    ``scope()``, ``use_primary()``, ``allow_stale()``;
+    ``scope()``, ``use_primary()``, ``allow_stale()``; and what counts as a write, or does not:
+    ``note_write()``, ``unnoted()``;
 ``positions``
     how far a database has come: a class for each engine;
 ``consistency``
-    the middleware, which opens a scope for each request, and notes in a cookie who has written;
+    the middleware, which opens a scope for each request, and notes in a cookie, and in a header,
+    who has written;
 ``health``
     which replicas are fit to be read from;
 ``failover``
@@ -39,7 +41,8 @@ The databases come first. In SQLite, with the app ``replication``, which is for 
 
 On PostgreSQL the server replicates. There the entry of a replica is that of ``default``, with the
 ``HOST`` or ``PORT`` of a standby and with the line ``"TEST"``; ``replication`` is not installed;
-and ``REPLICA_POSITION`` is ``"replicas.positions.PostgresPosition"``.
+and ``REPLICA_POSITION`` is ``"replicas.positions.PostgresPosition"``. The user of a replica needs
+the role ``pg_read_all_stats``: ``check --database replica1`` says so.
 
 The rest is the same on each engine. The middleware has to stand before that of the sessions: what
 they save is a write. Add to ``settings.py``::
@@ -51,6 +54,16 @@ they save is a write. Add to ``settings.py``::
     REPLICA_MAX_LAG = 60  # seconds: a replica that is further behind is not read from
     REPLICA_RETRY = 10  # seconds, after which a replica that was skipped is tried again
 
-An empty ``REPLICAS`` lets everything read from the primary. A second primary needs a second entry,
-and a router that asks ``reading.database("its alias")``.
+These have a default, and need no line:
+
+``REPLICA_PRIMARY_APPS``
+    apps and models that are always read from the primary: ``["auth", AUTH_USER_MODEL]``;
+``REPLICA_UNNOTED_APPS``
+    the same, and who writes to them is no writer: ``["sessions"]``. Tables that no query joins;
+``REPLICA_COOKIE_DOMAIN``, ``_PATH``, ``_SAMESITE``, ``_SECURE``
+    those of ``SESSION_COOKIE_…``.
+
+An empty ``REPLICAS`` lets everything read from the primary, in a suite of tests say. A second
+primary needs a second entry, and a router that asks ``reading.database("its alias")``, but not for
+a model for which ``reading.is_primary_only(model)`` is true.
 """

@@ -1,6 +1,7 @@
 """Which replicas are fit to be read from."""
 
 import logging
+from math import isfinite
 from threading import Lock
 from time import monotonic
 
@@ -9,6 +10,8 @@ from django.db import Error, connections
 from django.utils.module_loading import import_string
 
 logger = logging.getLogger("replicas")
+
+ADDRESS = ("NAME", "HOST", "PORT")
 
 _retry_at = {}  # the replicas that are skipped, and the ``monotonic()`` time to try each again
 _lock = Lock()
@@ -33,7 +36,10 @@ def seconds_behind(alias):
         skip(alias, error)
         return None
     if behind > settings.REPLICA_MAX_LAG:
-        skip(alias, f"it is {behind:.0f} s behind")
+        known = isfinite(behind)
+        skip(
+            alias, f"it is {behind:.0f} s behind" if known else "it can't say how far behind it is"
+        )
         return None
     if _retry_at.pop(alias, None):
         # A warning too, for those who saw the first.
@@ -53,9 +59,25 @@ def _measure(connection):
         if not may_reopen:
             raise
     # It may be the connection that is at fault: to a file that has been replaced since, or to a
-    # server that has been restarted.
-    connection.close()
-    return position().seconds_behind(connection)
+    # server that has been restarted. So another one is asked. This one is never closed here:
+    # somebody may be iterating over a cursor of it.
+    other = connection.copy()
+    try:
+        behind = position().seconds_behind(other)
+    finally:
+        other.close()
+    if behind <= settings.REPLICA_MAX_LAG:
+        connection.connection = None  # its cursors keep the old one, for as long as they need it
+    return behind
+
+
+def answers(connection):
+    """Return whether the database answers on this connection, which is not closed for it."""
+    try:
+        position().seconds_behind(connection)
+    except Error:
+        return False
+    return True
 
 
 def reached(alias, wanted):
@@ -96,10 +118,15 @@ def _is_due(alias):
 
 def _is_the_primary(connection):
     """Return whether this is a primary by another name: a test's MIRROR, or a site with one."""
-    return any(
-        all(
-            connection.settings_dict[key] == connections[primary].settings_dict[key]
-            for key in ("NAME", "HOST", "PORT")
-        )
-        for primary in settings.REPLICAS
-    )
+    return any(same_entry(connection, connections[primary]) for primary in settings.REPLICAS)
+
+
+def same_entry(connection, other):
+    """Return whether the entries of both in ``DATABASES`` lead to one database.
+
+    Where they don't, they may lead to one all the same: ``positions`` asks a server that can tell.
+    """
+    # A host of a list is chosen by OPTIONS, and a service is named there. SQLite's are of no place.
+    keys = ADDRESS if connection.vendor == "sqlite" else (*ADDRESS, "OPTIONS")
+    its, theirs = connection.settings_dict, other.settings_dict
+    return all(its[key] == theirs[key] for key in keys)

@@ -7,10 +7,10 @@ class ReplicaRouter:
     """Separation by access: the primary is written, replicas are read."""
 
     def db_for_read(self, model, instance=None, **hints):
-        if model._meta.app_label == "sessions":
-            # Who has logged out shall not be logged in on a replica that is behind.
+        if reading.is_primary_only(model):
+            # Who has logged out, or lost a right, shall not have it on a replica that is behind.
             return DEFAULT_DB_ALIAS
-        if instance is not None and instance._state.db == DEFAULT_DB_ALIAS:
+        if reading.is_from_primary(instance):
             # What belongs to it, or is newer than it, may not be on the replicas yet.
             return DEFAULT_DB_ALIAS
         return reading.database()

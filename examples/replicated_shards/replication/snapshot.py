@@ -8,6 +8,8 @@ from pathlib import Path
 from replication import log
 from replication.files import ReplicationError, connect, errors_name
 
+DAMAGED = ("SQLITE_NOTADB", "SQLITE_CORRUPT")  # SQLite's errors for a file that is no database
+
 
 def take(primary, replica):
     """Make the replica a copy of the primary; return the position that it is at.
@@ -75,7 +77,7 @@ def place(copy, target):
             connection.execute("PRAGMA journal_mode = WAL")
             copy.backup(connection)
     except sqlite3.DatabaseError as error:
-        if error.sqlite_errorname not in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
+        if error.sqlite_errorname not in DAMAGED:
             raise
         for suffix in ("", "-wal", "-shm", "-journal"):
             Path(f"{target}{suffix}").unlink(missing_ok=True)

@@ -13,7 +13,8 @@ counts already, or still have rows of one that has gone. Its parts, in reading o
 ``checks``
     that the command below is the one that is run;
 ``management``
-    the command ``promote``: that of the app ``replication``, within ``promotion``.
+    the command ``promote``: that of the app ``replication``, within ``promotion``; and
+    ``mend_map``, after a server has promoted a standby of a shard by itself.
 
 It takes part in a move by the two signals of ``sharding``. Add to ``settings.py``, before
 ``replication``, whose command ``promote`` it replaces::

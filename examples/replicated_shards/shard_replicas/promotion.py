@@ -46,7 +46,8 @@ def promoting(shard, replica, force=False):
 
     This mends the map before and after: no reader counts rows that have come back, and the only
     rows of a bucket are kept, wherever they are. Raises CommandError where the replica never had
-    them, and no other shard has, unless ``force`` is true: another replica may have.
+    them, and no other shard has, unless ``force`` is true: another replica may have. Where a server
+    has promoted by itself, ``replica`` is the shard: then this mends the map after.
     """
     with turn() as run:
         with errors_in_one_line(DEFAULT_DB_ALIAS):
@@ -55,18 +56,26 @@ def promoting(shard, replica, force=False):
         here = set(found.buckets(shard))
         with errors_in_one_line(replica):
             held = set(HeldBucket.objects.using(replica).values_list("number", flat=True))
-            behind = position is not None and not health.reached(replica, position)
-            returned = (held | buckets_with_rows(replica)) - here if behind else set()
+            # Of the shard itself, promoted already, nobody knows: its log is another one now.
+            behind = replica == shard or (
+                position is not None and not health.reached(replica, position)
+            )
+            rows = buckets_with_rows(replica) if behind else set()
+            returned = (held | rows) - here if behind else set()
         # Buckets that have come, of which the replica has not heard. Where they came from, all rows
         # are still, or none: they are deleted a bucket at a time. (A replica that isn't behind has
         # whatever it doesn't hold: that is about to go, or has come whole.)
         lacking = here - held if behind else set()
         back = {n for n in lacking & found.moving.keys() if has_rows(n, found.moving[n])}
-        if lacking - back and not force:
+        lost = lacking - back
+        if replica == shard:
+            lost -= rows & found.moving.keys()  # a run was killed before it had copied these
+        if lost and not force:
+            numbers = ", ".join(map(str, sorted(lost)))
+            cure = "Restore them" if replica == shard else "Promote another replica"
             raise CommandError(
                 f"{replica} lacks buckets that have come to {shard} and are nowhere else: "
-                f"{', '.join(map(str, sorted(lacking - back)))}. Promote another replica, or "
-                "lose them with --force."
+                f"{numbers}. {cure}, or lose them with --force."
             )
         if forgotten := returned - found.moving.keys():
             run.mark(forgotten, shard)

@@ -1,4 +1,4 @@
-"""Rows on several databases, by a key that tells which, and a map that can change. Copy it whole.
+"""Rows on several databases, by a key that tells which, and a changing map. To be copied whole.
 
 Its parts, in reading order. The first four are the pattern, and are read without the rest:
 
@@ -29,7 +29,7 @@ What moves buckets to another shard, while the application reads and writes:
 ``errors``
     what goes wrong in a command, in one line;
 ``schema``
-    which migrations a shard lacks;
+    which migrations a shard lacks, and what a flush leaves there;
 ``signals``
     what a move tells others;
 ``reshard``
@@ -42,10 +42,13 @@ And what Django calls:
 ``checks``
     what a copy forgets: ``python manage.py check`` says it, and ``check --database default`` what
     is wrong with the map;
+``restored``
+    holds deserialized rows to their shard;
 ``apps``
     registers the checks;
 ``management``
-    the commands ``migrate_shards``, ``shard_status`` and ``reshard``.
+    the commands ``migrate_shards``, ``shard_status`` and ``reshard``, and Django's ``dumpdata`` and
+    ``loaddata``, which leave no row out and put none on another shard.
 
 Plainer: one larger database. A server with a few hundred GB of memory holds what most applications
 have. Next: a schema for each tenant, where no query is over all tenants. Or an extension that

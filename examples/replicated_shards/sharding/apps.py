@@ -2,6 +2,7 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import Tags, register
 from django.core.exceptions import ImproperlyConfigured
+from django.db.models.signals import post_migrate
 
 # The settings without which the router can't answer: not even Django's own checks can be run.
 NEEDED = {
@@ -19,7 +20,10 @@ class ShardingConfig(AppConfig):
             if not isinstance(getattr(settings, name, None), kind):
                 raise ImproperlyConfigured(f"The app sharding needs {name}. Write {line}.")
 
-        from sharding import checks
+        from sharding import checks, restored
+        from sharding.schema import refill
+
+        post_migrate.connect(refill, sender=self)
 
         for check in (
             checks.check_shards,
@@ -32,3 +36,4 @@ class ShardingConfig(AppConfig):
         ):
             register(check)
         register(checks.check_map, Tags.database)
+        restored.connect()

@@ -173,6 +173,20 @@ def alias_of(bucket):
     return current.aliases[bucket]
 
 
+def as_mapped(read):
+    """Return ``read()``, which asks a shard that it finds by the map; again, if that has changed.
+
+    Rows leave a shard ``LEASE`` seconds after the map says so. One who is slower, since a
+    connection took long to open, say, may come when they have left.
+    """
+    while True:
+        placement, until = shard_map().placement, time.monotonic() + LEASE
+        found = read()
+        if time.monotonic() < until or map_version().placement == placement:
+            return found
+        forget_map()
+
+
 def by_alias(items, bucket):
     """Return a dict of lists of the items, by the alias of the shard of ``bucket(item)``."""
     aliases, groups = {}, defaultdict(list)

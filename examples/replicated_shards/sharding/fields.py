@@ -86,8 +86,10 @@ def bucket_of_row(row):
     if not isinstance(row._meta.pk, KeyField):
         return None
     # Not getattr(): while a row is being made, that would go and look it up.
-    keys = (vars(row).get(field.attname) for field in shard_keys(type(row)))
-    return next((bucket_of(key) for key in keys if key is not None), None)
+    for field in shard_keys(type(row)):
+        if (key := vars(row).get(field.attname)) is not None:
+            return bucket_of(field.get_prep_value(key))  # a key may be text, as in a form
+    return None
 
 
 def bucket_in_hand():

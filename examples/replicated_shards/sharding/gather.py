@@ -7,15 +7,16 @@ missing)``, in which ``missing`` is a dict of errors by the aliases of the shard
 
 from functools import cached_property, cmp_to_key
 from heapq import merge
-from itertools import islice, pairwise
+from itertools import islice
 
 from django.conf import settings
-from django.db import connections
+from django.db import connections, models
 from django.db.models import Avg, Count, F, Max, Min, Sum
-from django.db.models.expressions import OrderBy
+from django.db.models.expressions import Col, OrderBy
+from django.db.models.functions import Collate
 from django.db.models.query import ModelIterable
 
-from sharding.buckets import alias_of
+from sharding.buckets import as_mapped, by_alias
 from sharding.keys import bucket_of, is_key
 from sharding.scatter import Partial, ShardDown, answer, ask, ask_all, each
 
@@ -27,7 +28,62 @@ __all__ = [
 def _of_rows(queryset):
     if not issubclass(queryset._iterable_class, ModelIterable):
         raise TypeError("Two shards may have the same values(): ask for rows.")
+    query = queryset.query
+    if query.distinct_fields:
+        raise TypeError("Two shards may have the same of distinct(…): it is distinct on each only.")
+    if query.where.contains_over_clause or any(
+        expression.contains_over_clause for expression in query.annotations.values()
+    ):
+        raise TypeError("A Window is over the rows of each shard, not over those of all.")
     return queryset
+
+
+# The collations by which an engine sorts text as Python does: by code points. The first is for all
+# that have it. (SQLite sorts so where no other is named.)
+CODE_POINTS = {
+    "sqlite": ["BINARY"],
+    "postgresql": ["C", "POSIX", "ucs_basic"],
+    "mysql": ["utf8mb4_nopad_bin", "utf8mb4_0900_bin"],
+}
+SORTED_ALIKE = (
+    models.IntegerField, models.FloatField, models.DecimalField, models.BooleanField,
+    models.DateField, models.TimeField, models.DurationField,
+)  # fmt: skip
+
+
+def _collation(expression):
+    """Return the collation that an expression names, or a column in it, or None."""
+    if isinstance(expression, Collate):
+        return expression.collation
+    if isinstance(expression, Col):
+        return getattr(expression.target, "db_collation", None)
+    found = {_collation(part) for part in expression.get_source_expressions() if part is not None}
+    return next(iter(found - {None}), None)
+
+
+def sorts_alike(expression):
+    """Return whether each shard sorts the values of a resolved expression as Python does."""
+    field = getattr(expression.output_field, "target_field", expression.output_field)
+    vendors = {connections[alias].vendor for alias in settings.SHARDS}
+    if isinstance(field, models.UUIDField):
+        return "mysql" not in vendors
+    if isinstance(field, models.CharField | models.TextField):
+        collation = _collation(expression)
+        return all(
+            collation in CODE_POINTS.get(vendor, []) or (collation, vendor) == (None, "sqlite")
+            for vendor in vendors
+        )
+    return isinstance(field, SORTED_ALIKE)
+
+
+def _check_sorting(expression):
+    if not sorts_alike(expression):
+        collation = CODE_POINTS.get(connections[settings.SHARDS[0]].vendor, ["C"])[0]
+        raise TypeError(
+            f"A shard may sort this {type(expression.output_field).__name__} otherwise than "
+            "Python, which has to compare the rows of two shards. For text, write "
+            f'Collate("name", "{collation}"), from django.db.models.functions.'
+        )
 
 
 def count(queryset, *, partial=False):
@@ -54,25 +110,33 @@ PARTS = {
 
 def _parts(name, aggregate):
     """Return the aggregates to ask of each shard, by name. Raises TypeError where none would do."""
-    if aggregate.distinct or type(aggregate) not in PARTS:
-        what = f"{type(aggregate).__name__}{'(distinct)' if aggregate.distinct else ''}"
+    distinct = getattr(aggregate, "distinct", False)
+    if distinct or type(aggregate) not in PARTS:
+        what = f"{type(aggregate).__name__}{'(distinct)' if distinct else ''}"
         raise TypeError(f"{what} of all rows doesn't follow from the {what} of each shard.")
     if hasattr(aggregate.default, "resolve_expression"):
         raise TypeError("A default has to be a plain value: no database combines the answers.")
     _, args, kwargs = aggregate.deconstruct()
     kwargs.pop("default", None)  # else each shard without rows would put it in
     parts, _ = PARTS[type(aggregate)]
-    if isinstance(aggregate, Avg):
-        kwargs = {"filter": kwargs.get("filter")}  # the output_field is that of the mean
-    return {f"{name}__{part.__name__}": part(*args, **kwargs) for part in parts}
+    of_count = {"filter": kwargs.get("filter")}  # the output_field is that of the mean
+    return {
+        f"{name}__{part.__name__}": part(*args, **(of_count if part is Count else kwargs))
+        for part in parts
+    }
 
 
 def aggregate(queryset, *, partial=False, **aggregates):
     """Return a dict, as ``queryset.aggregate(**aggregates)`` would of all shards' rows.
 
-    For Count, Sum, Min, Max and Avg; raises TypeError for others, and for ``distinct=True``.
+    For Count, Sum, Min, Max and Avg; raises TypeError for others, for ``distinct=True``, and for
+    the least and the greatest where a shard may sort otherwise than Python does.
     """
     parts = {name: _parts(name, wanted) for name, wanted in aggregates.items()}
+    for wanted in aggregates.values():
+        if isinstance(wanted, Min | Max):
+            resolved = wanted.resolve_expression(queryset.query.chain(), summarize=True)
+            _check_sorting(resolved.get_source_expressions()[0])
     asked = {part: query for of_one in parts.values() for part, query in of_one.items()}
     shards, errors = ask_all(_of_rows(queryset), lambda rows: rows.aggregate(**asked), partial)
     value = {}
@@ -89,14 +153,16 @@ def aggregate(queryset, *, partial=False, **aggregates):
 
 def in_bulk(queryset, keys, *, partial=False):
     """Return a dict of rows by their keys, asking only the shards that have such keys."""
-    groups = {}
-    for key in filter(is_key, keys):
-        groups.setdefault(alias_of(bucket_of(key)), []).append(key)
-    questions = {
-        shard: lambda alias, keys=keys: queryset.using(alias).in_bulk(keys)
-        for shard, keys in groups.items()
-    }
-    answers, errors = ask(queryset.model, questions, partial)
+    keys = list(filter(is_key, map(queryset.model._meta.pk.get_prep_value, keys)))
+
+    def ask_each():
+        questions = {
+            shard: lambda alias, keys=keys: queryset.using(alias).in_bulk(keys)
+            for shard, keys in by_alias(keys, bucket_of).items()
+        }
+        return ask(queryset.model, questions, partial)
+
+    answers, errors = as_mapped(ask_each)
     rows = {key: row for found in answers.values() for key, row in found.items()}
     return answer(rows, errors, partial)
 
@@ -138,31 +204,45 @@ def _comparison(order):
     return cmp_to_key(compare)
 
 
+def by_code_points(queryset, field):
+    """Return one that rows are ordered by, so that it can be merged if it is text."""
+    if field == "?":
+        return field
+    (by,) = _order(queryset.order_by(field))[:-1]
+    resolved = by.expression.resolve_expression(queryset.query.chain())
+    if sorts_alike(resolved) or not isinstance(
+        resolved.output_field, models.CharField | models.TextField
+    ):
+        return field
+    connection = connections[settings.SHARDS[0]]
+    collations = CODE_POINTS[connection.vendor]
+    mysql = connection.vendor == "mysql" and not connection.mysql_is_mariadb
+    by.expression = Collate(by.expression, collations[mysql])
+    return by
+
+
 def top(queryset, stop=None, start=0, *, partial=False):
     """Return the rows from ``start`` to ``stop``, less one, of all shards', in their order.
 
     Each shard is asked for its first ``stop`` rows (None: all): the further down, the slower.
-    Raises ValueError if a database sorts text otherwise than Python does, since then the rows of
-    two shards could not be merged.
+    Raises TypeError where a shard may sort otherwise than Python does, as most servers do with
+    text, since then the rows of two shards could not be merged.
     """
     order = _order(_of_rows(queryset))
     names = [f"_order_{number}" for number in range(len(order))]
     ordered = queryset.annotate(
         **{name: field.expression for name, field in zip(names, order, strict=True)}
     )
+    for name in names:
+        _check_sorting(ordered.query.annotations[name])
     ordered.query.standard_ordering = True  # the expressions are turned round already
-    ordered = ordered.order_by(*order)
+    ordered = _of_rows(ordered.order_by(*order))
 
     def first_rows(rows):
         return [([vars(row).pop(name) for name in names], row) for row in rows[:stop]]
 
     answers, errors = ask_all(ordered, first_rows, partial)
     key = _comparison(order)
-    for alias, rows in answers.items():
-        if any(key(after) < key(before) for before, after in pairwise(rows)):
-            raise ValueError(
-                f"{alias} doesn't sort as Python does: give the column the collation C."
-            )
     merged = islice(merge(*answers.values(), key=key), start, stop)
     return answer([row for _, row in merged], errors, partial)
 

@@ -11,6 +11,7 @@ import sharding.reshard
 from conftest import customer_on
 from customers.models import Customer, Order
 from replicas import reading
+from replication import promotion
 from shard_replicas import readable
 from shard_replicas.checks import check_promote
 from shard_replicas.promotion import buckets_with_rows
@@ -199,6 +200,83 @@ def test_forced(customers, shop):
     lose(shop, "shard1")
     call_command("promote", "shard1_replica2", force=True)
     check(customers[2:])
+
+
+def fail_over(shop, shard):
+    """As a server does by itself, and the application's connections follow."""
+    standby = f"{shard}_replica2"
+    connections[shard].close()
+    promotion.promote(shop.file(shard), shop.file(standby), force=True)
+    for replica in settings.REPLICAS[shard]:
+        call_command("replicate", snapshot=True, only=replica)
+
+
+def test_a_server_that_promoted_by_itself_had_not_heard_that_buckets_went(customers, shop, capsys):
+    with pytest.raises(CommandError):
+        reshard([0, 1], "shard1")
+    shop.replicate("shard1_replica1")
+    reshard([0, 1], "shard1")
+    fail_over(shop, "shard0")
+    assert gather.count(CUSTOMERS) > len(customers)
+    call_command("mend_map", "shard0")
+    assert capsys.readouterr().out.endswith("The shard map and shard0 agree.\n")
+    check(customers)
+    call_command("mend_map", "shard0")  # again, and when nothing was wrong
+    check(customers)
+
+
+def test_a_server_that_promoted_by_itself_had_not_heard_that_buckets_came(customers, shop):
+    with pytest.raises(CommandError):
+        reshard([0, 1], "shard1")
+    fail_over(shop, "shard1")
+    call_command("mend_map", "shard1")
+    assert read_map().aliases[:2] == ("shard0", "shard0")
+    check(customers)
+
+
+def test_a_server_that_promoted_by_itself_has_lost_the_only_rows(customers, shop):
+    with pytest.raises(CommandError):
+        reshard([0, 1], "shard1")
+    shop.replicate("shard1_replica1")
+    reshard([0, 1], "shard1")
+    fail_over(shop, "shard1")
+    with pytest.raises(CommandError) as error:
+        call_command("mend_map", "shard1")
+    assert str(error.value) == (
+        "shard1 lacks buckets that have come to shard1 and are nowhere else: 0, 1. "
+        "Restore them, or lose them with --force."
+    )
+    call_command("mend_map", "shard1", force=True)
+    check(customers[2:])
+
+
+@pytest.mark.parametrize("step", ["copy", "verify", "change_map", "delete"])
+@pytest.mark.parametrize("shard", ["shard0", "shard1"])
+def test_a_server_that_promoted_by_itself_in_the_middle_of_a_move(
+    customers, shop, monkeypatch, step, shard
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(readable.health, "reached", lambda *args: not shop.replicate())
+        if step == "change_map":  # the switch: the mark is the first
+            changes = iter([sharding.reshard.change_map])
+            change = lambda *args, **kwargs: next(changes)(*args, **kwargs)  # noqa: E731
+        else:
+            change = None
+        patch.setattr(sharding.reshard, step, change)
+        patch.setattr(sharding.reshard.Run, "open", lambda *args: None)
+        with suppress(TypeError, StopIteration):
+            reshard([0, 1], "shard1")
+    shop.replicate()
+    fail_over(shop, shard)
+    call_command("mend_map", shard)
+    check_readers(customers)
+    move(shop, [0, 1], "shard1")
+    check(customers)
+
+
+def test_no_shard_to_mend(customers):
+    with pytest.raises(CommandError, match='^There is no shard "shard0_replica1"'):
+        call_command("mend_map", "shard0_replica1")
 
 
 def test_the_primary_answers(customers, shop):

@@ -82,7 +82,8 @@ def test_a_browser_carries_the_position_of_the_shards_it_wrote_to(staff, ada, be
 
     assert counts(ada).keys() - R0 == counts(ben).keys() - R1 == {"default"}
     response = staff.post(ada.get_absolute_url(), {"product": product.pk, "quantity": 1})
-    assert set(response.cookies) == {COOKIE.format("shard0")}
+    (cookie,) = response.cookies
+    assert cookie.startswith(COOKIE.format("shard0"))
     assert counts(ada).keys() == {"default", "shard0"}
     assert counts(ben).keys() - R1 == {"default"}
     other = Client()

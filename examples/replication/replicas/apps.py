@@ -1,17 +1,29 @@
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import Tags, register
+from django.core.signals import setting_changed
 from django.db.backends.signals import connection_created
 
-from replicas import checks
+from replicas import checks, consistency, reading
 from replicas.consistency import note_writes
 from replicas.failover import fail_over
+
+
+def leave_constraints_to_the_primary(connection, **kwargs):
+    """Have no foreign key of a replica checked: its primary has checked it.
+
+    A TestCase does so at its end, in each of its databases; and in a ``MIRROR`` on SQLite it would
+    find the table locked, by its own transaction.
+    """
+    if any(connection.alias in aliases for aliases in settings.REPLICAS.values()):
+        connection.features.can_defer_constraint_checks = False
 
 
 class ReplicasConfig(AppConfig):
     name = "replicas"
 
     def ready(self):
+        connection_created.connect(leave_constraints_to_the_primary)
         for check in (
             checks.check_replicas,
             checks.check_middleware,
@@ -22,6 +34,13 @@ class ReplicasConfig(AppConfig):
             register(check)
         register(checks.check_servers, Tags.database)
         connection_created.connect(wrap_queries)
+        setting_changed.connect(forget_settings)
+
+
+def forget_settings(**kwargs):
+    """Work out anew what is kept of the settings: tests change them."""
+    reading.is_primary_only.cache_clear()
+    consistency.unnoted_tables.cache_clear()
 
 
 def wrap_queries(connection, **kwargs):

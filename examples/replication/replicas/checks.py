@@ -10,13 +10,16 @@ from django.db import connections, router
 from django.utils.module_loading import import_string
 
 from replicas import reading
+from replicas.health import ADDRESS, same_entry
 from replicas.positions import ask
 
 SESSIONS = "django.contrib.sessions.middleware.SessionMiddleware"
 MIDDLEWARE = "replicas.consistency.ReadYourWritesMiddleware"
 SHAPE = 'REPLICAS = {"default": ["replica1", "replica2"]}'
 SECONDS = {"REPLICA_MAX_LAG": 60, "REPLICA_RETRY": 10}  # the settings, with a usual value
-ADDRESS = ("NAME", "HOST", "PORT")
+IN_RECOVERY = """
+    SELECT pg_is_in_recovery(), pg_has_role('pg_read_all_stats', 'USAGE')
+"""
 
 
 def replicas():
@@ -76,18 +79,18 @@ def check_replicas(**kwargs):
 
 def about(alias, primary):
     """Yield what is wrong with the entry of a replica in ``DATABASES``."""
-    its, theirs = connections[alias].settings_dict, connections[primary].settings_dict
+    its = connections[alias].settings_dict
     if its["TEST"]["MIRROR"] != primary:
         yield Error(
             f'"{alias}" does not say that it is a replica of "{primary}".',
             hint=f'Write in DATABASES["{alias}"]: "TEST": {{"MIRROR": "{primary}"}}',
             id="replicas.E003",
         )
-    if all(its[key] == theirs[key] for key in ADDRESS) and not in_test_run():
+    if same_entry(connections[alias], connections[primary]) and not in_test_run():
         yield Error(
             f'"{alias}" can\'t be told from "{primary}": its {", ".join(ADDRESS)} are the same.',
-            hint=f'Write the replica\'s own server in DATABASES["{alias}"]: "HOST" or "PORT". A '
-            'service or a list of hosts in "OPTIONS" is not enough.',
+            hint=f'Write the replica\'s own server in DATABASES["{alias}"]: "HOST" or "PORT", or '
+            'what finds it, in "OPTIONS": "target_session_attrs" or "service".',
             id="replicas.E004",
         )
     if its["ATOMIC_REQUESTS"]:
@@ -153,7 +156,7 @@ def check_routers(**kwargs):
 
 
 def check_position(**kwargs):
-    """Check that the class of ``REPLICA_POSITION`` is for the engine of each primary."""
+    """Check that the class of ``REPLICA_POSITION`` is for the engine of each database."""
     if not shape_is_right() or unknown_aliases():
         return []  # said above
     path = getattr(settings, "REPLICA_POSITION", None)
@@ -175,7 +178,8 @@ def check_position(**kwargs):
             "there is none, write one: it has three methods.",
             id="replicas.E008",
         )
-        for alias in settings.REPLICAS
+        for primary, aliases in settings.REPLICAS.items()
+        for alias in (primary, *aliases)
         if connections[alias].vendor != vendor
     ]
 
@@ -203,19 +207,9 @@ def check_servers(databases=None, **kwargs):
         if connection.vendor != "postgresql":
             continue
         try:
-            (commit,) = ask(connection, "SELECT current_setting('synchronous_commit')")
-            (in_recovery,) = ask(connection, "SELECT pg_is_in_recovery()")
+            in_recovery, sees_receiver = ask(connection, IN_RECOVERY)
         except DatabaseError:
             continue  # a server that is away has no settings to be wrong: the log says it
-        if alias in settings.REPLICAS and commit == "off":
-            messages.append(
-                Warning(
-                    f'"{alias}" has synchronous_commit = off: a position may be taken before the '
-                    "write is in the log, and the writer then reads the old row.",
-                    hint="Set synchronous_commit = on for the user of this database.",
-                    id="replicas.W011",
-                )
-            )
         if alias in dict(replicas()) and not in_recovery and not in_test_run():
             messages.append(
                 Error(
@@ -223,6 +217,16 @@ def check_servers(databases=None, **kwargs):
                     "nothing.",
                     hint=f'Let HOST and PORT of DATABASES["{alias}"] name a standby.',
                     id="replicas.E012",
+                )
+            )
+        elif alias in dict(replicas()) and in_recovery and not sees_receiver:
+            user = connection.settings_dict["USER"]
+            messages.append(
+                Warning(
+                    f'"{alias}" may not see when its server last heard from the primary: when '
+                    "nobody writes, it soon counts as too far behind.",
+                    hint=f'On the primary: GRANT pg_read_all_stats TO "{user}"',
+                    id="replicas.W011",
                 )
             )
     return messages

@@ -7,7 +7,7 @@ from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError, connections
 
-from replicas import checks
+from replicas import checks, health
 from replicas.consistency import ReadYourWritesMiddleware
 from replicas.positions import LogPosition
 from replicas.routers import ReplicaRouter
@@ -105,15 +105,23 @@ def test_no_mirror_or_another(outside_tests, entry, mirror):
 
 
 def test_a_replica_that_can_not_be_told_from_the_primary(outside_tests, entry):
-    """So it is with a list of hosts, where another option alone makes the difference."""
-    entry(
-        "replica1",
-        NAME=connections["default"].settings_dict["NAME"],
-        OPTIONS={"target_session_attrs": "prefer-standby"},
-    )
+    """SQLite's options say how a file is opened, and not which."""
+    name = connections["default"].settings_dict["NAME"]
+    entry("replica1", NAME=name, OPTIONS={"timeout": 7})
     assert ids() == ["replicas.E004"]
     entry("replica1", PORT="5433")
     assert ids() == []
+
+
+@pytest.mark.parametrize("options", [{"target_session_attrs": "any"}, {"service": "standby"}])
+def test_servers_that_their_options_tell_apart(entry, monkeypatch, options):
+    """A list of hosts that both have, or a service of libpq's file."""
+    for alias in ("default", "replica1"):
+        entry(alias, NAME="shop", HOST="one,two", OPTIONS={"target_session_attrs": "read-write"})
+        monkeypatch.setattr(connections[alias], "vendor", "postgresql")
+    assert health.same_entry(connections["replica1"], connections["default"])
+    entry("replica1", OPTIONS=options)
+    assert not health.same_entry(connections["replica1"], connections["default"])
 
 
 def test_the_middleware_is_missing(settings):
@@ -156,9 +164,15 @@ def test_seconds_that_are_none(settings, name, value):
 
 def test_a_position_of_another_engine(settings):
     settings.REPLICA_POSITION = "test_checks.ServerPosition"
-    (message,) = ours()
-    assert message.id == "replicas.E008"
+    message, *others = ours()
+    assert message.id == "replicas.E008" and len(others) == 2
     assert "is for postgresql" in message.msg and "on sqlite" in message.msg
+
+
+def test_a_replica_of_another_engine(monkeypatch):
+    monkeypatch.setattr(connections["replica2"], "vendor", "mysql")
+    (message,) = ours()
+    assert message.id == "replicas.E008" and '"replica2" is on mysql' in message.msg
 
 
 @pytest.mark.parametrize("path", [None, "", "test_checks.Nothing", "test_checks.NoPosition"])
@@ -188,18 +202,25 @@ class Server:
 
     vendor = "postgresql"
 
-    def __init__(self, commit="on", in_recovery=False):
-        self.commit, self.in_recovery = commit, in_recovery
+    def __init__(self, in_recovery=False, sees_receiver=True):
+        self.answer = in_recovery, sees_receiver
+        self.settings_dict = {"USER": "shop"}
+
+
+def away():
+    server = Server()
+    server.answer = None
+    return server
 
 
 @pytest.fixture
 def servers(monkeypatch, outside_tests):
-    """Let ``check --database`` see these servers; a server that is None does not answer."""
+    """Let ``check --database`` see these servers."""
 
     def answer(server, sql):
-        if server.commit is None:
+        if server.answer is None:
             raise OperationalError("connection refused")
-        return [server.commit if "synchronous_commit" in sql else server.in_recovery]
+        return server.answer
 
     monkeypatch.setattr(checks, "ask", answer)
 
@@ -215,9 +236,9 @@ def servers(monkeypatch, outside_tests):
 
 
 def test_what_only_servers_know(servers):
-    standby = Server(in_recovery=True)
-    assert servers(Server(), standby) == []
-    assert servers(Server(commit="off"), standby) == ["replicas.W011"]
+    assert servers(Server(), Server(in_recovery=True)) == []
+    assert servers(Server(sees_receiver=False), Server(in_recovery=True)) == []
+    assert servers(Server(), Server(in_recovery=True, sees_receiver=False)) == ["replicas.W011"]
     assert servers(Server(), Server()) == ["replicas.E012"]
-    assert servers(Server(), Server(commit="off", in_recovery=True)) == []
-    assert servers(Server(commit=None), Server(commit=None)) == []
+    assert servers(Server(), Server(sees_receiver=False)) == ["replicas.E012"]
+    assert servers(away(), away()) == []

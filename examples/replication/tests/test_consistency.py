@@ -2,13 +2,17 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from http.cookies import SimpleCookie
+from io import BytesIO
 
 import pytest
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.models import User
 from django.core import signing
-from django.db import connections, transaction
-from django.http import HttpResponse, JsonResponse
+from django.db import OperationalError, connections, transaction
+from django.db.models import F
+from django.http import FileResponse, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.template.response import TemplateResponse
 from django.test import AsyncClient, AsyncRequestFactory, Client
 from django.urls import path
 
@@ -19,7 +23,16 @@ from replicas.positions import LogPosition
 from shop.urls import urlpatterns as shop_urls
 
 REPLICAS = {"replica1", "replica2"}
-COOKIE = "position_default"
+
+
+def cookie_of(holder):
+    """Return the one cookie with a position that a response brings, or a browser has."""
+    (cookie,) = (
+        cookie
+        for name, cookie in holder.cookies.items()
+        if name.startswith("position_default_") and cookie.value
+    )
+    return cookie
 
 
 def read(request):
@@ -61,7 +74,61 @@ async def write_async(request):
     return await read_async(request)
 
 
+def stream(request):
+    def body():
+        yield Product.objects.db
+        if "write" in request.GET:
+            Product.objects.filter(pk=1).update(name="Renamed sundial")
+        yield f" {Product.objects.db}"
+
+    if "note" in request.GET:
+        reading.note_write()
+    return StreamingHttpResponse(body())
+
+
+async def stream_async(request):
+    async def body():
+        product = await Product.objects.aget(pk=1)
+        yield product._state.db
+        if "write" in request.GET:
+            await Product.objects.filter(pk=1).aupdate(name="Renamed sundial")
+        product = await Product.objects.aget(pk=1)
+        yield f" {product._state.db}"
+
+    if "note" in request.GET:
+        await sync_to_async(reading.note_write)()
+    return StreamingHttpResponse(body())
+
+
+def file(request):
+    return FileResponse(BytesIO(b"cuckoo"))
+
+
+def count(request):
+    with reading.unnoted():
+        Product.objects.filter(pk=1).update(price=F("price") + 1)
+    return read(request)
+
+
+@transaction.atomic
+def template(request):
+    first = Product.objects.get(pk=1)._state.db
+    return TemplateResponse(request, ReadsLate(), {"first": first})
+
+
+class ReadsLate:
+    """A template, rendered after the view has returned, and after its transaction."""
+
+    def render(self, context, request):
+        return f"{context['first']} {Product.objects.get(pk=1)._state.db}"
+
+
 views = [
+    stream,
+    stream_async,
+    file,
+    count,
+    template,
     read,
     write,
     write_and_fail,
@@ -95,7 +162,7 @@ def test_a_reader_gets_no_cookie(browser):
 def test_a_writer_reads_from_what_has_the_write(browser, shop, view, method):
     response = getattr(browser, method)(f"/{view}/")
     assert alias(response) == "default"
-    cookie = response.cookies[COOKIE]
+    cookie = cookie_of(response)
     assert (cookie["max-age"], cookie["httponly"], cookie["samesite"]) == (120, True, "Lax")
     assert alias(browser.get("/read/")) == "default"
     assert alias(browser.get("/read_async/")) == "default"
@@ -130,7 +197,7 @@ def test_views_that_demand(browser):
 
 @pytest.mark.parametrize("cookie", ["1000000", "1000000:1tABCD:forged", "", ":", "a" * 5000])
 def test_a_cookie_that_is_not_ours_is_ignored(browser, cookie):
-    browser.cookies[COOKIE] = cookie
+    browser.cookies["position_default_a"] = cookie
     assert alias(browser.get("/read/")) in REPLICAS
 
 
@@ -169,9 +236,164 @@ def test_the_position_is_never_older_than_what_another_tab_wrote(shop, browser, 
         connections.close_all()
 
     response = ReadYourWritesMiddleware(slow)(rf.get("/"))
-    assert int(response.cookies[COOKIE].value.split(":")[0]) >= int(
-        browser.cookies[COOKIE].value.split(":")[0]
+    assert int(cookie_of(response).value.split(":")[0]) >= int(
+        cookie_of(browser).value.split(":")[0]
     )
+
+
+def body(response):
+    async def collect():
+        return b"".join([part async for part in response])
+
+    text = async_to_sync(collect)() if response.is_async else response.getvalue()
+    return text.decode().split()
+
+
+@pytest.mark.parametrize("view", ["stream", "stream_async"])
+def test_a_streamed_body_reads_as_its_request_does(browser, view):
+    alias_, other = body(browser.get(f"/{view}/"))
+    assert alias_ == other and alias_ in REPLICAS
+    assert body(browser.post(f"/{view}/")) == ["default"] * 2
+    browser.cookies.clear()
+    browser.get("/write/")
+    assert body(browser.get(f"/{view}/")) == ["default"] * 2
+    assert reading.current() is None
+
+
+@pytest.mark.parametrize("view", ["stream", "stream_async"])
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_a_streamed_body_that_writes_pins_to_the_primary(browser, shop, caplog, view, method):
+    """For as long as a replica may lack the write: there is no position of what is yet to come."""
+    query = "?write=1&note=1" if method == "get" else "?write=1"
+    assert body(getattr(browser, method)(f"/{view}/{query}"))[1] == "default"
+    shop.replicate("replica1")
+    assert alias(browser.get("/read/")) == "default"
+    browser.get("/write/")  # has a position, which is no reason to let go of the pin
+    shop.replicate()
+    assert alias(browser.get("/read/")) == "default"
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("view", ["stream", "stream_async"])
+def test_a_streamed_body_that_writes_without_notice_is_logged(browser, caplog, view):
+    response = browser.get(f"/{view}/?write=1")
+    assert body(response)[1] == "default"  # the body itself sees it
+    assert not response.cookies
+    (message,) = caplog.messages
+    assert message.startswith('"default" was written to after the answer')
+    assert "reading.note_write()" in message
+
+
+def test_a_file_is_left_to_the_server(shop, rf):
+    for method in rf.get, rf.post:
+        response = ReadYourWritesMiddleware(file)(method("/"))
+        assert response.file_to_stream and not response.cookies
+
+
+def test_what_a_page_reads_after_its_transaction_is_of_the_same_state(browser):
+    response = browser.get("/template/")
+    assert response.content == b"default default" and not response.cookies
+
+
+def test_a_counter_pins_nobody(browser):
+    response = browser.get("/count/")
+    assert alias(response) in REPLICAS and not response.cookies
+
+
+def test_a_client_without_cookies_sends_the_header_back(shop, settings):
+    settings.ROOT_URLCONF = "test_consistency"
+
+    def request(view, *positions):
+        headers = {"Position-default": ", ".join(positions)} if positions else {}
+        return Client().get(f"/{view}/", headers=headers)
+
+    position = request("write").headers["Position-default"]
+    assert "Position-default" not in request("read").headers
+    assert alias(request("read")) in REPLICAS
+    assert alias(request("read", position)) == "default"
+    assert alias(request("read", position[:-1])) in REPLICAS
+    shop.replicate("replica2")
+    later = request("write").headers["Position-default"]
+    assert alias(request("read", position)) == "replica2"
+    assert alias(request("read", position, later)) == "default"
+    assert alias(request("read", later, position)) == "default"
+
+
+def test_answers_that_come_in_another_order_do_not_put_the_position_back(browser, shop):
+    first = browser.get("/write/")
+    browser.cookies.clear()  # as if it had been on its way still
+    shop.replicate("replica1")
+    second = browser.get("/write/")
+    browser.cookies.update(first.cookies)
+    assert second.cookies.keys() <= browser.cookies.keys()
+    assert alias(browser.get("/read/")) == "default"
+    shop.replicate("replica2")
+    assert alias(browser.get("/read/")) == "replica2"
+
+
+def test_a_browser_keeps_one_cookie_for_all_its_writes(browser):
+    for _ in range(5):
+        response = browser.get("/write/")
+        # As a browser does, and the test client does not.
+        for name, cookie in response.cookies.items():
+            if cookie["max-age"] == 0:
+                del browser.cookies[name]
+        assert cookie_of(browser)
+
+
+SESSION_COOKIE = {"DOMAIN": ".clocks.example", "PATH": "/shop/", "SECURE": True, "SAMESITE": "None"}
+
+
+@pytest.mark.parametrize("prefix", ["SESSION_COOKIE", "REPLICA_COOKIE"])
+def test_the_cookie_is_for_whom_the_session_is_unless_a_setting_says_otherwise(
+    browser, settings, prefix
+):
+    browser.get("/write/")
+    for name, value in SESSION_COOKIE.items():
+        setattr(settings, f"{prefix}_{name}", value)
+    response = browser.get("/write/")
+    new, old = sorted(response.cookies.values(), key=lambda cookie: cookie.value, reverse=True)
+    assert [new[name.lower()] for name in SESSION_COOKIE] == list(SESSION_COOKIE.values())
+    assert old.value == "" and old["domain"] == new["domain"] and old["path"] == new["path"]
+
+
+@pytest.mark.parametrize("view", ["write", "write_async", "write_in_a_transaction"])
+def test_what_is_committed_is_not_answered_by_an_error(browser, shop, monkeypatch, caplog, view):
+    """For want of its position, the browser is pinned."""
+
+    def fail(*arguments):
+        raise OperationalError("the server closed the connection unexpectedly")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LogPosition, "written", fail)
+        assert alias(browser.get(f"/{view}/")) == "default"
+    assert set(caplog.messages) == {
+        '"default" does not say its position: the server closed the connection unexpectedly'
+    }
+    shop.replicate()
+    assert alias(browser.get("/read/")) == "default"
+    browser.cookies.clear()
+    assert alias(browser.get("/read/")) in REPLICAS
+
+
+def test_a_session_that_is_saved_at_each_request_pins_nobody(browser, settings, shop):
+    settings.SESSION_SAVE_EVERY_REQUEST = True
+    browser.login(username="huygens", password="pendulum")
+    shop.replicate()
+    browser.get("/read/")
+    assert alias(browser.get("/read/")) in REPLICAS
+    assert set(browser.cookies) == {"sessionid"}
+
+
+def test_a_right_that_was_taken_is_gone_at_once(shop):
+    malcolm = User.objects.create_superuser("malcolm", password="pendulum")
+    browser = Client()
+    browser.force_login(malcolm)
+    shop.replicate()
+    browser.cookies = SimpleCookie({"sessionid": browser.cookies["sessionid"].value})
+    assert browser.get("/admin/products/product/").status_code == 200
+    User.objects.filter(pk=malcolm.pk).update(is_active=False)
+    assert browser.get("/admin/products/product/").status_code == 302
 
 
 def test_logging_in_and_out(shop):
@@ -183,9 +405,9 @@ def test_logging_in_and_out(shop):
     shop.replicate()
     page = browser.get("/products/1/")
     assert "Log out huygens" in page.content.decode()
-    # The session alone is read from the primary.
+    # The session and its user alone are read from the primary.
     counts = page.wsgi_request.query_log.counts
-    assert counts.pop("default") == 1
+    assert counts.pop("default") == 2
     assert set(counts) < REPLICAS
 
     session = browser.cookies["sessionid"].value
@@ -253,13 +475,20 @@ def test_the_middleware_is_asynchronous_where_the_next_is(shop):
 
     response = asyncio.run(request())
     assert views[0] is views[1]
-    assert COOKIE in response.cookies
+    assert cookie_of(response)
     assert b"default" in response.content
 
 
 @pytest.mark.parametrize(
     "sql",
-    ["SELECT 1", "  select 1", "(SELECT 1) UNION (SELECT 2)", "SAVEPOINT s1", "BEGIN IMMEDIATE"],
+    [
+        "SELECT 1",
+        "  select 1",
+        "(SELECT 1) UNION (SELECT 2)",
+        "SAVEPOINT s1",
+        "BEGIN IMMEDIATE",
+        "SELECT 1; ",
+    ],
 )
 def test_a_statement_that_reads(sql):
     assert is_read(sql)
@@ -275,6 +504,9 @@ def test_a_statement_that_reads(sql):
         "TRUNCATE t",
         "SELECTED",
         "VACUUM",
+        "EXPLAIN (ANALYZE, VERBOSE) INSERT INTO t VALUES (1)",
+        "SELECT a INTO b FROM t",
+        "SELECT 1; DELETE FROM t",
         "/* a note */ SELECT 1",  # not worth a closer look: a write too many costs little
     ],
 )

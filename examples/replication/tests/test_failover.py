@@ -1,6 +1,9 @@
 """A replica that dies between the choice and the query."""
 
+import sqlite3
+
 import pytest
+from django.contrib.auth.models import User
 from django.db import DatabaseError, OperationalError, connections, transaction
 
 from products.models import Product
@@ -48,8 +51,7 @@ def test_the_primary_answers(dead, caplog):
     assert [query["alias"] for query in log.queries] == [dead, "default"] * 3
     (record,) = caplog.records
     assert record.getMessage().startswith(f"{dead} is not read from: the server closed")
-    with reading.scope():
-        assert reading.database() not in (dead, "default")
+    assert health.seconds_behind(dead) is None
 
 
 def test_raw_queries_and_cursors_too(dead):
@@ -80,6 +82,43 @@ def test_an_error_of_the_query_itself_is_the_callers(shop):
     with connections["replica1"].cursor() as cursor, pytest.raises(OperationalError):
         cursor.execute("SELECT nonsense")
     assert health.seconds_behind("replica1") is not None
+
+
+def test_an_error_of_a_replica_that_answers_is_the_callers(shop):
+    """The primary would run it: what the replica forbids, or stops, it does so on purpose."""
+
+    def forbid(action, table, *arguments):
+        return sqlite3.SQLITE_DENY if table == "auth_user" else sqlite3.SQLITE_OK
+
+    connection = connections["replica1"]
+    connection.ensure_connection()
+    connection.connection.set_authorizer(forbid)
+    with pytest.raises(DatabaseError, match="prohibited"):
+        list(User.objects.using("replica1"))
+    connection.connection.set_authorizer(None)
+    connection.connection.set_progress_handler(lambda: True, 10_000)
+    with pytest.raises(OperationalError, match="interrupted"), connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n "
+            "LIMIT 1000000) SELECT i FROM n)"
+        )
+    assert not health._retry_at
+
+
+def test_a_query_that_is_in_the_way_of_replication_is_sent_to_the_primary_once(shop, monkeypatch):
+    class Conflict(Exception):
+        sqlstate = "40001"
+
+    def cancel(execute, sql, params, many, context):
+        error = OperationalError("canceling statement due to conflict with recovery")
+        raise error from Conflict()
+
+    with connections["replica1"].execute_wrapper(cancel):
+        assert Product.objects.using("replica1").get().name == "Patient sundial"
+    assert not health._retry_at
+    with connections["default"].cursor() as cursor:
+        cursor.execute("UPDATE products_product SET name = 'Overwound sundial'")
+    assert Product.objects.using("replica1").get().name == "Patient sundial"
 
 
 def test_a_table_that_is_not_on_the_replica_yet(shop):

@@ -4,7 +4,7 @@ import os
 import shutil
 
 import pytest
-from django.db import connections, transaction
+from django.db import OperationalError, connections, transaction
 
 from products.models import Product
 from replicas import health, reading
@@ -151,6 +151,34 @@ def test_a_transaction_on_a_replica_is_not_broken_by_a_look_at_it(shop):
             patch.setattr(LogPosition, "seconds_behind", lambda *_: 61)
             assert health.seconds_behind("replica1") is None
         assert Product.objects.using("replica1").count() == 1
+
+
+@pytest.mark.parametrize("fault", [None, OperationalError("the disk is on fire")])
+@pytest.mark.parametrize("all_connections", [True, False])
+def test_an_iterator_is_read_to_its_end(shop, monkeypatch, fault, all_connections):
+    """Whatever is found meanwhile, of the replica or of this connection to it alone."""
+    Product.objects.bulk_create(Product(name=str(n), description="", price=n) for n in range(500))
+    shop.replicate()
+    with reading.scope():
+        alias = reading.database()
+        rows = Product.objects.using(alias).order_by("pk").iterator(chunk_size=2)
+        read = [next(rows).pk]
+        old = connections[alias].connection
+
+        def seconds_behind(self, connection):
+            connection.ensure_connection()
+            if not all_connections and connection.connection is not old:
+                return 0
+            if fault:
+                raise fault
+            return 61
+
+        monkeypatch.setattr(LogPosition, "seconds_behind", seconds_behind)
+        assert (health.seconds_behind(alias) is None) == all_connections
+        read += [row.pk for row in rows]
+    assert read == [*Product.objects.order_by("pk").values_list("pk", flat=True)]
+    # A connection that is at fault alone is not asked again.
+    assert (connections[alias].connection is old) == all_connections
 
 
 def test_one_at_a_time_tries_a_replica_again(shop, clock):

@@ -32,6 +32,12 @@ class InATestCase(TestCase):
             self.assertEqual(Product.objects.get()._state.db, "default")
 
 
+class InATestCaseThatNamesAll(InATestCase):
+    """As the base class of many projects does."""
+
+    databases = "__all__"
+
+
 class InATransactionTestCase(TransactionTestCase):
     """Replicas are asked. To count their queries, the test names the one that is chosen."""
 

@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -74,6 +76,35 @@ with reading.scope(positions):
     seen["caught up"] = wait_for("replica1"), Product.objects.count()
 sleep(0.2)
 seen["idle"] = health.seconds_behind("replica1")
+
+def error_of(sql):
+    '''What the replica says, on a connection with a timeout, as a user who may not read users.'''
+    own = connections["replica1"].settings_dict
+    own["USER"], own["OPTIONS"] = "analyst", {"options": "-c statement_timeout=500"}
+    connections["replica1"].close()
+    try:
+        with connections["replica1"].cursor() as cursor:
+            cursor.execute(sql)
+            return cursor.fetchall()
+    except DatabaseError as error:
+        return str(error).splitlines()[0]
+    finally:
+        own["USER"], own["OPTIONS"] = "clockmaker", {}
+        connections["replica1"].close()
+
+with connections["default"].cursor() as cursor:
+    cursor.execute("CREATE ROLE analyst LOGIN")
+    cursor.execute("GRANT SELECT ON products_product TO analyst")
+    cursor.execute("GRANT USAGE ON products_product_id_seq TO analyst")
+sleep(0.5)
+seen["errors"] = [
+    error_of("SELECT count(*) FROM products_product"),
+    error_of("SELECT username FROM auth_user"),
+    error_of("SELECT pg_sleep(5)"),
+    error_of("SELECT nextval('products_product_id_seq')"),
+    error_of("SELECT nonsense"),
+]
+seen["skipped"] = list(health._retry_at)
 with reading.scope():
     reading.CHOICE = 60
     reading.database()
@@ -119,24 +150,38 @@ def servers():
             wait_until_ready(folder, port)
         yield folder
     finally:
+        for sender in ask(folder, 5501, "SELECT pid FROM pg_stat_replication"):
+            os.kill(*sender, signal.SIGCONT)  # one that was stopped can't be terminated
         for process in processes:
             process.terminate()
             process.wait(20)
         shutil.rmtree(folder)
 
 
+def ask(folder, port, sql):
+    """Return the rows, or an empty list."""
+    import psycopg
+
+    with psycopg.connect(host=folder, port=port, user="clockmaker", dbname="postgres") as opened:
+        cursor = opened.execute(sql)
+        return cursor.fetchall() if cursor.description is not None else []
+
+
+def wait_for(true):
+    end = monotonic() + 20
+    while not true():
+        assert monotonic() < end
+        sleep(0.05)
+
+
 def wait_until_ready(folder, port):
     import psycopg
 
-    end = monotonic() + 20
-    while True:
-        try:
-            psycopg.connect(host=folder, port=port, user="clockmaker", dbname="postgres").close()
-            return
-        except psycopg.OperationalError:
-            if monotonic() > end:
-                raise
-            sleep(0.05)
+    def ready():
+        with suppress(psycopg.OperationalError):
+            return ask(folder, port, "SELECT 1")
+
+    wait_for(ready)
 
 
 def test_only_the_settings_change(servers, manage):
@@ -147,13 +192,21 @@ def test_only_the_settings_change(servers, manage):
     assert process.returncode == 0, process.stderr
     seen = json.loads(process.stdout)
     assert 1 <= seen.pop("behind") < 20
+    assert 0 < seen.pop("idle") < 20  # by the primary's last message: nobody has written since
     assert seen == {
         "at first": "replica1",
         "a write": "cannot execute INSERT in a read-only transaction",
         "after a write": ["default", 1],
         "stale": ["replica1", 0],
         "caught up": ["replica1", 1],
-        "idle": 0,
+        "errors": [
+            [[1]],
+            "permission denied for table auth_user",
+            "canceling statement due to statement timeout",
+            "cannot execute nextval() in a read-only transaction",
+            'column "nonsense" does not exist',
+        ],
+        "skipped": [],
         "killed": ["replica1", 1],
         "then": "default",
     }
@@ -165,10 +218,150 @@ def test_what_check_asks_the_servers(servers, manage):
         file.write(SETTINGS.format(folder=servers))
         file.flush()
         assert manage(*check).stdout == "System check identified no issues (0 silenced).\n"
-        file.write('DATABASES["default"]["OPTIONS"] = {"options": "-c synchronous_commit=off"}\n')
+        file.write('DATABASES["replica1"] |= {"USER": "plain"}\n')
         file.flush()
-        assert "(replicas.W011)" in manage(*check).stderr
+        ask(servers, 5501, "CREATE ROLE plain LOGIN")
+        wait_for(lambda: ask(servers, 5502, "SELECT FROM pg_roles WHERE rolname = 'plain'"))
+        stderr = manage(*check).stderr
+        assert "(replicas.W011)" in stderr and 'GRANT pg_read_all_stats TO "plain"' in stderr
+        file.write('DATABASES["replica1"] |= {"USER": "clockmaker"}\n')
         # The primary under another address: nothing of the entries tells that it is no standby.
         file.write('DATABASES["replica1"] |= {"PORT": "5501", "HOST": SERVER["HOST"] + "/."}\n')
     process = manage(*check)
     assert process.returncode == 1 and "(replicas.E012)" in process.stderr
+
+
+SERVICES = """
+[primary]
+host={folder}
+port=5501
+[standby]
+host={folder}
+port=5502
+"""
+
+# Entries that differ in OPTIONS only.
+BY_OPTIONS = {
+    "hosts": """
+SERVER |= {"HOST": f"{SERVER['HOST']},{SERVER['HOST']}", "PORT": "5501,5502"}
+DATABASES["default"] = SERVER | {"OPTIONS": {"target_session_attrs": "read-write"}}
+DATABASES["replica1"] |= SERVER | {"OPTIONS": {"target_session_attrs": "prefer-standby"}}
+""",
+    "service": """
+import os
+os.environ["PGSERVICEFILE"] = f"{SERVER['HOST']}/services"
+DATABASES["default"] |= {"HOST": "", "PORT": "", "OPTIONS": {"service": "primary"}}
+DATABASES["replica1"] |= {"HOST": "", "PORT": "", "OPTIONS": {"service": "standby"}}
+""",
+}
+
+LAG = """
+import logging
+from django.db import connections
+from products.models import Product
+from replicas import reading
+
+logging.getLogger("replicas").setLevel("CRITICAL")
+with connections["replica1"].cursor() as cursor:
+    cursor.execute("SELECT pg_wal_replay_pause()")
+with reading.scope():
+    Product.objects.create(name="Egg timer", description="", price=3)
+    print(reading.database(), Product.objects.count())
+with connections["replica1"].cursor() as cursor:
+    cursor.execute("SELECT pg_wal_replay_resume()")
+"""
+
+NO_STANDBY = """
+from django.db import connections
+from products.models import Product
+from replicas import health, reading
+
+with reading.scope():
+    Product.objects.create(name="Egg timer", description="", price=3)
+    print(reading.database(), Product.objects.count(), health.seconds_behind("replica1"))
+"""
+
+
+@pytest.mark.parametrize("form", BY_OPTIONS)
+def test_a_standby_is_known_by_what_it_is(servers, manage, form):
+    """A replica that shares its primary's NAME, HOST and PORT was taken for the primary."""
+    (servers / "services").write_text(SERVICES.format(folder=servers))
+    with (manage.folder / "shop/settings.py").open("a") as file:
+        file.write(SETTINGS.format(folder=servers) + BY_OPTIONS[form])
+    assert manage("migrate", "--verbosity", "0").returncode == 0
+    check = ["check", "--database", "default", "--database", "replica1"]
+    assert manage(*check).stdout == "System check identified no issues (0 silenced).\n"
+    process = manage("shell", "--verbosity", "0", "-c", LAG)
+    assert process.stdout == "default 1\n", process.stderr
+    if form == "hosts":  # without a standby the driver takes the primary, which is not behind
+        pg_ctl = [BIN / "pg_ctl", "stop", "-w", "-m", "fast", "-D", servers / "standby"]
+        subprocess.run(pg_ctl, check=True, user=USER, cwd=servers, stdout=subprocess.DEVNULL)
+        process = manage("shell", "--verbosity", "0", "-c", NO_STANDBY)
+        assert process.stdout == "replica1 2 0.0\n", process.stderr
+
+
+BEHIND = """
+import logging
+from time import sleep
+from replicas import health
+logging.getLogger("replicas").setLevel("CRITICAL")
+print(round(health.seconds_behind("replica1")))
+sleep(3)
+print(round(health.seconds_behind("replica1")))
+"""
+
+
+def test_a_primary_that_is_not_heard_of(servers, manage):
+    """Its walsender stands still: the connection looks alive, for wal_receiver_timeout."""
+    with (manage.folder / "shop/settings.py").open("a") as file:
+        file.write(SETTINGS.format(folder=servers))
+    ask(servers, 5501, "CREATE TABLE written AS SELECT 1")
+    ask(servers, 5501, "CREATE ROLE plain LOGIN")
+    wait_for(lambda: ask(servers, 5502, "SELECT FROM pg_roles WHERE rolname = 'plain'"))
+    ((sender,),) = ask(servers, 5501, "SELECT pid FROM pg_stat_replication")
+    os.kill(sender, signal.SIGSTOP)
+    process = manage("shell", "--verbosity", "0", "-c", BEHIND)
+    first, then = map(int, process.stdout.split())
+    assert then - first == 3, process.stderr
+
+
+def test_a_user_who_may_not_see_the_receiver(servers, manage):
+    """The last COMMIT that was applied is a bound too, if one that grows while nobody writes."""
+    with (manage.folder / "shop/settings.py").open("a") as file:
+        file.write(SETTINGS.format(folder=servers))
+        file.write('DATABASES["replica1"] |= {"USER": "plain"}\n')
+    ask(servers, 5501, "CREATE ROLE plain LOGIN")
+    wait_for(lambda: ask(servers, 5502, "SELECT FROM pg_roles WHERE rolname = 'plain'"))
+    process = manage("shell", "--verbosity", "0", "-c", BEHIND)
+    first, then = map(int, process.stdout.split())
+    assert 2 <= then - first <= 4 and then < 20, process.stderr
+
+
+OWN_WRITES = """
+from time import sleep
+from products.models import Product
+from replicas import reading
+
+missed = 0
+product = Product.objects.create(name="0", description="", price=3)
+while not Product.objects.using("replica1").exists():
+    sleep(0.02)
+for number in range(100):
+    with reading.scope():
+        Product.objects.filter(pk=product.pk).update(name=str(number))
+        sleep(0.02)
+        missed += Product.objects.get(pk=product.pk).name != str(number)
+print(missed)
+"""
+
+
+def test_a_commit_that_waits_for_no_disk(servers, manage):
+    """With synchronous_commit = off, a COMMIT returns before the log is written."""
+    with (manage.folder / "shop/settings.py").open("a") as file:
+        file.write(SETTINGS.format(folder=servers))
+        file.write('DATABASES["default"]["OPTIONS"] = {"options": "-c synchronous_commit=off"}\n')
+    assert manage("migrate", "--verbosity", "0").returncode == 0
+    applied = "SELECT FROM pg_tables WHERE tablename = 'products_product'"
+    wait_for(lambda: ask(servers, 5502, applied))
+    process = manage("shell", "--verbosity", "0", "-c", OWN_WRITES)
+    assert process.stdout == "0\n", process.stderr

@@ -2,15 +2,18 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from contextvars import copy_context
 from threading import Event, Thread
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
-from django.db import connections, transaction
+from django.db import OperationalError, connections, transaction
+from django.db.models import F
 
 from products.models import Product
 from replicas import reading
+from replicas.positions import LogPosition
 
 REPLICAS = {"replica1", "replica2"}
 
@@ -76,6 +79,7 @@ def test_a_read_pins_nothing(shop):
         with transaction.atomic():
             list(Product.objects.all())
         assert scope["default"].last_write is None
+    with reading.scope(scope.positions()):
         assert reading.database() in REPLICAS
 
 
@@ -113,12 +117,156 @@ def test_a_task_that_is_given_the_position_sees_what_the_request_wrote(shop):
     assert in_thread(task) == (2, "replica2")
 
 
-def test_a_scope_within_a_scope_is_on_its_own(shop):
-    with reading.scope():
+def test_what_a_scope_within_a_scope_writes_the_outer_one_sees_and_the_reverse(shop):
+    """As when a task runs at once, in the request that it is for."""
+
+    @reading.scope()
+    def task():
+        seen = Product.objects.count()
         write()
+        return seen
+
+    with reading.scope() as scope:
+        assert task() == 1
+        assert scope["default"].last_write
+        assert Product.objects.count() == 2
+        write()
+        with reading.use_primary():
+            assert task() == 3
+        assert Product.objects.count() == 4
+    with reading.scope():
+        assert Product.objects.count() == 1
+
+
+@pytest.mark.parametrize("wrote", [False, True])
+def test_a_scope_within_a_scope_waits_for_the_positions_of_both(shop, wrote):
+    def position():
+        with reading.scope() as scope:
+            write()
+            return scope.positions()
+
+    first = position()
+    shop.replicate("replica1")
+    second = position()
+    for outer, inner in [(first, second), (second, first), (second, {}), ({}, second)]:
+        with reading.scope(outer) as scope:
+            if wrote and outer:
+                scope["default"].note_write()
+                assert reading.database() == "default"
+            with reading.scope(inner):
+                assert reading.database() == "default"
+                assert int(scope.positions()["default"]) >= int(second["default"])
+    with reading.scope(first), reading.scope(first):
+        assert reading.database() == "replica1"
+
+
+def write_past_django():
+    """Write as COPY, callproc() or a driver's own connection do."""
+    connections["default"].ensure_connection()
+    connections["default"].connection.execute("UPDATE products_product SET name = 'Overwound'")
+
+
+@pytest.mark.parametrize("autocommit", [True, False])
+def test_a_write_that_django_does_not_see_is_noted_by_hand(shop, autocommit):
+    reading.note_write()  # in no scope
+    with reading.scope() as scope:
+        with nullcontext() if autocommit else transaction.atomic():
+            write_past_django()
+            reading.note_write()
+            reading.note_write("replica1")  # no primary
+            early = None if autocommit else int(in_thread(scope["default"].take_position))
+        assert Product.objects.get().name == "Overwound"
+        assert autocommit or int(scope["default"].position()) > early
+
+
+def test_unnoted_writes(shop):
+    @reading.unnoted()
+    def count():
+        Product.objects.update(price=F("price") + 1)
+
+    with reading.scope() as scope:
+        with reading.use_primary():
+            count()
+        with transaction.atomic(), reading.unnoted(), reading.scope():
+            Product.objects.update(price=1)
+        assert not scope["default"].last_write
+        write()
+        assert scope["default"].last_write
+
+
+def test_what_is_read_after_a_transaction_is_of_its_state(shop):
+    """A template that is rendered after the view's transaction, say: else one page is of two."""
+    with reading.scope():
+        with transaction.atomic():
+            assert Product.objects.db == "default"
+        assert Product.objects.db == "default"
+        with reading.allow_stale():
+            assert Product.objects.db in REPLICAS
+    with reading.scope(), reading.allow_stale():
+        with transaction.atomic():
+            assert Product.objects.db == "default"
+        assert Product.objects.db in REPLICAS
+    with reading.scope():
+        assert Product.objects.db in REPLICAS
+
+
+def test_generators_have_each_step_in_the_block_and_their_caller_none(shop):
+    @reading.use_primary()
+    def now():
+        for _ in range(2):
+            yield reading.database()
+
+    @reading.scope()
+    def task():
+        yield reading.database()
+        write()
+        yield reading.database()
+
+    @reading.use_primary()
+    async def anow():
+        for _ in range(2):
+            yield await sync_to_async(reading.database)()
+
+    async def collect():
+        return [(alias, await sync_to_async(reading.database)()) async for alias in anow()]
+
+    with reading.scope():
+        pairs = [(alias, reading.database()) for alias in now()]
+        assert [alias for alias, _ in pairs] == ["default"] * 2
+        assert {outside for _, outside in pairs} < REPLICAS
+    outside = []
+    inside = [(alias, outside.append(reading.database()))[0] for alias in task()]
+    assert inside[0] in REPLICAS and inside[1] == "default"
+    assert outside == ["default"] * 2 and reading.current() is None
+
+    async def request():
         with reading.scope():
+            return await collect()
+
+    pairs = in_event_loop(request())
+    assert [alias for alias, _ in pairs] == ["default"] * 2
+    assert {outside for _, outside in pairs} < REPLICAS
+
+
+def test_a_primary_that_does_not_say_its_position_is_read_from(shop, monkeypatch, caplog):
+    def fail(*arguments):
+        raise OperationalError("the server closed the connection unexpectedly")
+
+    with reading.scope() as scope:
+        write()
+        with monkeypatch.context() as patch:
+            patch.setattr(LogPosition, "written", fail)
+            assert reading.database() == "default"
+            positions = scope.positions()
+        with reading.allow_stale():
             assert reading.database() in REPLICAS
+    assert caplog.messages == [
+        '"default" does not say its position: the server closed the connection unexpectedly'
+    ]
+    shop.replicate()
+    with reading.scope(positions) as scope:
         assert reading.database() == "default"
+        assert scope.positions() == positions
 
 
 def test_demands_nest_and_the_innermost_holds(shop):

@@ -290,6 +290,72 @@ def test_promotion_of_a_replica_when_the_primary_answers(replicated, lines):
         assert connection.execute("SELECT max(position) FROM replication_log").fetchone() == (7,)
 
 
+@pytest.mark.parametrize("force", [False, True])
+def test_a_primary_that_is_only_busy_is_not_overwritten(replicated, force):
+    """A backup tool has it, say: it can't be asked now, and has what the replica lacks."""
+    replicated.add()
+    with closing(open_file(replicated["default"])) as busy:
+        busy.execute("PRAGMA locking_mode = EXCLUSIVE")
+        busy.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(CommandError, match="default.sqlite3, is there and can't be asked: "):
+            call_command("promote", "replica1", force=force)
+    assert replicated.count("default") == 1
+    assert not list(replicated.folder.glob("default.sqlite3.*"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read any file")
+def test_a_primary_that_may_not_be_read_is_not_overwritten(replicated):
+    replicated["default"].chmod(0)
+    with pytest.raises(CommandError, match="unable to open database file. It may be busy"):
+        call_command("promote", "replica1")
+
+
+def test_a_primary_whose_log_is_empty_or_gone_answers(replicated):
+    replicated.add()
+    for position, sql in (2, "DELETE FROM replication_log"), (0, "DROP TABLE replication_log"):
+        replicated.write(sql)
+        with pytest.raises(
+            CommandError, match=f"^The primary answers: it is at position {position},"
+        ):
+            call_command("promote", "replica1")
+    assert replicated.count("default") == 1
+
+
+def test_promotion_in_place_of_an_empty_file(replicated):
+    """Whoever opens a file that is missing, as the running site does, leaves an empty one."""
+    for file in replicated.folder.glob("default*"):
+        file.unlink()
+    replicated["default"].touch()
+    call_command("promote", "replica1")
+    assert replicated.count("default") == 0
+
+
+def test_two_promotions_in_a_second_keep_two_files(replicated, lines, monkeypatch):
+    monkeypatch.setattr("replication.promotion.time.strftime", lambda format: "now")
+    replicated.add()
+    call_command("promote", "replica1", force=True)
+    call_command("replicate", snapshot=True)
+    call_command("promote", "replica2", force=True)
+    kept = [replicated.folder / f"default.sqlite3.now{suffix}" for suffix in ("", "-2")]
+    rows = []
+    for file in kept:
+        with closing(open_file(file, "ro")) as connection:
+            rows += connection.execute("SELECT count(*) FROM thing").fetchone()
+    assert rows == [1, 0]
+
+
+def test_two_promotions_at_a_time(replicated):
+    """The second would overwrite a primary that takes writes already."""
+    for file in replicated.folder.glob("default*"):
+        file.unlink()
+    with (
+        closing(files.hold(replicated["default"])),
+        pytest.raises(CommandError, match="^Another process replicates to default.sqlite3.$"),
+    ):
+        call_command("promote", "replica1")
+    assert not replicated["default"].exists()
+
+
 def test_a_broken_replica_is_not_promoted(replicated):
     replicated["replica1"].write_bytes(b"no database" * 100)
     with pytest.raises(CommandError, match=r"^replica1 is broken \(.*\): it can't be promoted.$"):

@@ -1,8 +1,10 @@
 """The router, and the traps of Django's own that it has to be right about."""
 
 import pytest
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group, Permission, User
+from django.contrib.contenttypes.models import ContentType
 from django.contrib.sessions.backends.db import SessionStore
+from django.contrib.sessions.models import Session
 from django.core.exceptions import ValidationError
 from django.db import OperationalError, router, transaction
 
@@ -35,7 +37,7 @@ def test_the_choice_is_the_same_for_each_question_of_a_scope_and_not_for_each_sc
     choices = set()
     for _ in range(30):
         with reading.scope():
-            choices.add(frozenset(router.db_for_read(model) for model in (Product, User) * 5))
+            choices.add(frozenset(router.db_for_read(model) for model in (Product, Review) * 5))
     assert choices == {frozenset(["replica1"]), frozenset(["replica2"])}
 
 
@@ -83,7 +85,8 @@ def test_a_transaction_of_the_old_sort_does_so_too(scope):
     finally:
         transaction.rollback()
         transaction.set_autocommit(True)
-    assert router.db_for_read(Product) != "default"
+    with reading.scope(scope.positions()):
+        assert router.db_for_read(Product) == "default"  # what is read here is of one state
 
 
 def test_refreshing_what_was_written_reads_it_from_where_it_was_written(shop):
@@ -117,11 +120,53 @@ def test_validate_unique_finds_what_the_same_scope_wrote(scope):
 
 
 def test_validate_unique_of_what_others_wrote_needs_the_primary(shop):
-    write_elsewhere(User, username="harrison")
+    ContentType.objects.create(app_label="clocks", model="spring")  # outside any scope
     with reading.scope():
-        User(username="harrison", password="x").full_clean()  # the replicas have no harrison yet
+        ContentType(app_label="clocks", model="spring").full_clean()  # no replica has it yet
         with reading.use_primary(), pytest.raises(ValidationError, match="already exists"):
-            User(username="harrison", password="x").full_clean()
+            ContentType(app_label="clocks", model="spring").full_clean()
+
+
+class Staff(User):
+    class Meta:
+        proxy = True
+        app_label = "staff"
+
+
+def test_rights_are_never_read_from_a_replica(shop):
+    """Nor is the user's own row, which says whether the user may log in, and by which password."""
+    user = write_elsewhere(User, username="harrison")
+    with reading.scope():
+        assert User.objects.get(username="harrison").is_active
+        assert User.objects.get_by_natural_key("harrison")._state.db == "default"
+        models = [User, Staff, Group, Permission, User.groups.through, Group.permissions.through]
+        assert {router.db_for_read(model) for model in models} == {"default"}
+        # What belongs to a user is not read from the primary because the user is.
+        assert router.db_for_read(Review, instance=user) != "default"
+
+
+def test_which_apps_and_models_are_never_read_from_a_replica_is_a_setting(shop, settings):
+    settings.REPLICA_PRIMARY_APPS = ["products", "auth.Group"]
+    settings.REPLICA_UNNOTED_APPS = ["reviews"]
+    with reading.scope() as scope:
+        models = [Product, Group, Group.permissions.through, Review]
+        assert {router.db_for_read(model) for model in models} == {"default"}
+        assert not {router.db_for_read(model) for model in (User, Session)} & {"default"}
+        review = Review.objects.create(product_id=1, author_id=1, rating=5, text="Ticks.")
+        review.save()
+        review.delete()
+        assert not scope["default"].last_write
+        SessionStore().create()
+        assert scope["default"].last_write
+
+
+def test_saving_a_session_is_no_write_that_anybody_waits_for(scope):
+    session = SessionStore()
+    session["cart"] = "sundial"
+    session.create()
+    session.save()
+    session.flush()
+    assert not scope["default"].last_write
 
 
 def test_get_or_create_and_update_or_create_look_on_the_primary(shop):

@@ -34,6 +34,11 @@ class ShardFilter(admin.SimpleListFilter):
 
 
 class ShardedChangeList(ChangeList):
+    def get_ordering(self, request, queryset):
+        """As Django's; where each shard may sort text in its own way, by code points."""
+        order = super().get_ordering(request, queryset)
+        return order if queryset._db else [gather.by_code_points(queryset, by) for by in order]
+
     def get_results(self, request):
         super().get_results(request)
         if isinstance(self.result_list, QuerySet) and self.result_list._db is None:
@@ -72,7 +77,7 @@ class ShardedAdmin(admin.ModelAdmin):
         with ExitStack() as stack:
             stack.enter_context(in_bucket(bucket))
             if request.method == "POST":
-                stack.enter_context(writing([bucket]))
+                stack.enter_context(writing([bucket], alone=True))
             yield
 
     def changeform_view(self, request, object_id=None, form_url="", extra_context=None):

@@ -11,9 +11,9 @@ from django.db import DEFAULT_DB_ALIAS, connections, models, router
 from sharding.buckets import Bucket
 from sharding.errors import some
 from sharding.fences.models import HeldBucket
-from sharding.fields import KeyField
+from sharding.fields import KeyField, shard_keys
 from sharding.keys import BUCKETS, WORKER_BITS
-from sharding.models import Sharded
+from sharding.models import Sharded, ShardedQuerySet
 
 WORKERS = 1 << WORKER_BITS
 
@@ -138,7 +138,61 @@ def check_models(**kwargs):
             for field in model._meta.local_many_to_many
             if field.remote_field.through._meta.auto_created
         ]
+        errors += [
+            Error(
+                f"{label} asks that {' and '.join(names)} be unique: its table on one shard "
+                "knows nothing of the others.",
+                hint="Add the key to the row that it belongs to, so that it is unique beside that "
+                "row. Or keep what is unique everywhere in one place, as the app directory does.",
+                id="sharding.E019",
+            )
+            for names in unique_without_key(model)
+        ]
+        if not all(
+            isinstance(manager.get_queryset(), ShardedQuerySet) for manager in managers(model)
+        ):
+            errors.append(
+                Error(
+                    f"{label} has a manager that doesn't find the shard from the keys in a query.",
+                    hint="Write class MyManager(ShardedManager), or "
+                    "objects = MyQuerySet.as_manager() with class MyQuerySet(ShardedQuerySet). "
+                    "Both are in sharding.models.",
+                    id="sharding.E020",
+                )
+            )
     return errors
+
+
+def managers(model):
+    """Return the managers of a model that has to be Sharded; of another, E011 is said."""
+    return [*model._meta.managers, model._meta.base_manager] if issubclass(model, Sharded) else []
+
+
+def unique_without_key(model):
+    """Yield the names of fields that are to be unique, and don't tell the shard.
+
+    With the key of the row's own bucket among them, they are unique where that is.
+    """
+    if not isinstance(model._meta.pk, KeyField) or model._meta.proxy:
+        return
+    try:
+        keys = {field.name for field in shard_keys(model)}
+    except FieldDoesNotExist:
+        return  # E014 says it
+    for field in model._meta.local_fields:
+        if field.unique and field.name not in keys:
+            yield [field.name]
+    for names in model._meta.unique_together:
+        if not keys.intersection(names):
+            yield list(names)
+    for constraint in model._meta.constraints:
+        if isinstance(constraint, models.UniqueConstraint):
+            names = list(constraint.fields)
+            for expression in constraint.expressions:
+                column = getattr(expression, "expression", expression)  # of F("name").desc()
+                names.append(column.name if isinstance(column, models.F) else str(expression))
+            if not keys.intersection(names):
+                yield names
 
 
 def check_keys(**kwargs):

@@ -35,6 +35,25 @@ class Partial(NamedTuple):
     missing: dict
 
 
+# By these, a server says itself that it can't be asked: SQLSTATEs begin so in PostgreSQL; numbers
+# are MySQL's and MariaDB's (of the client, and "too many connections", "shutdown in progress").
+AWAY_STATES = ("08", "53", "57P", "58")
+AWAY_NUMBERS = {*range(2000, 2100), 1040, 1053}
+# And SQLite of its file: it can't be read, is corrupt, can't be opened, is no database.
+AWAY_SQLITE = {10, 11, 14, 26}
+
+
+def is_away(error):
+    """Return whether an error is that of a database that can't be asked, not of the statement."""
+    cause = error.__cause__
+    if state := getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None):
+        return state.startswith(AWAY_STATES)
+    if code := getattr(cause, "sqlite_errorcode", None):
+        return code & 0xFF in AWAY_SQLITE
+    number = error.args[0] if error.args else None
+    return number in AWAY_NUMBERS if isinstance(number, int) else True
+
+
 # One thread a shard, for all of this process: its connection stays open, and there is one.
 _threads = {}
 
@@ -52,6 +71,12 @@ def _thread(alias):
         # Two threads that come here at once make two: the one that is not kept ends when idle.
         _threads.setdefault(alias, ThreadPoolExecutor(1, thread_name_prefix=f"gather {alias}"))
     return _threads[alias]
+
+
+def close(alias):
+    """Close the connection that this process's thread for a shard keeps open, if there is one."""
+    if alias in _threads:
+        _threads[alias].submit(lambda: connections[alias].close()).result()
 
 
 def _sequential(aliases):
@@ -73,7 +98,9 @@ def _ask_in_thread(alias, question, wrappers):
     was_open = connection.connection is not None
     try:
         return question()
-    except (OperationalError, InterfaceError):
+    except (OperationalError, InterfaceError) as error:
+        if not is_away(error):
+            raise
         connection.close()
         if not was_open:
             raise
@@ -122,6 +149,8 @@ def _ask_databases(questions):
         try:
             answers[alias] = question()
         except (OperationalError, InterfaceError) as error:
+            if not is_away(error):
+                raise
             errors[alias] = error
     return answers, errors
 

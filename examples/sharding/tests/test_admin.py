@@ -1,5 +1,6 @@
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.db import connections
 
 from conftest import ALIASES, customer_on
 from customers.models import Customer, Order
@@ -57,6 +58,18 @@ def test_the_pages_of_the_list_are_right(admin_client, shard):
         page += 1
         found += names(admin_client.get(f"{CUSTOMERS}?o=1{shard}&p={page}"))
     assert found == wanted and page == (len(wanted) + 99) // 100
+
+
+@pytest.mark.parametrize("order", ["", "?o=1", "?o=-1", "?o=2.-1", "?o=1&q=mer"])
+def test_the_list_by_text_that_is_sorted_by_a_language(admin_client, customers, monkeypatch, order):
+    """SQLite's NOCASE stands for such a collation, and BINARY for what PostgreSQL calls C."""
+    if connections["shard0"].vendor != "sqlite":
+        pytest.skip("of SQLite alone")
+    monkeypatch.setattr(Customer._meta.get_field("name"), "db_collation", "NOCASE")
+    response = admin_client.get(f"{CUSTOMERS}{order}")
+    assert response.status_code == 200 and len(names(response)) == 4
+    if order in ("?o=1", "?o=-1"):
+        assert names(response) == sorted(names(response), reverse=order == "?o=-1")
 
 
 def test_showing_all(admin_client):

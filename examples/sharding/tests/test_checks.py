@@ -12,7 +12,7 @@ from customers.models import Customer
 from sharding import checks
 from sharding.buckets import Bucket, MapIncomplete, read_map
 from sharding.fields import KeyField
-from sharding.models import Sharded
+from sharding.models import Sharded, ShardedQuerySet
 from sharding.routers import ShardRouter
 
 pytestmark = pytest.mark.django_db(databases=ALIASES)
@@ -256,6 +256,72 @@ def test_a_table_that_django_makes(of_models):
 
     ((id, message),) = of_models(Member)
     assert id == "sharding.E012" and message.startswith("customers.Member.friends has a table")
+
+
+@isolate_apps("customers")
+def test_what_no_shard_can_keep_unique(of_models):
+    class Member(Sharded):
+        id = KeyField()
+        email = models.EmailField(unique=True)
+        name = models.CharField(max_length=9)
+        town = models.CharField(max_length=9)
+
+        class Meta:
+            app_label = "customers"
+            unique_together = [("name", "town")]
+            constraints = [
+                models.UniqueConstraint(fields=["name"], condition=models.Q(town="x"), name="a"),
+                models.UniqueConstraint(models.functions.Lower("town"), name="b"),
+                models.UniqueConstraint(fields=["id", "name"], name="c"),
+            ]
+
+    class Ticket(Sharded):
+        id = KeyField(of="member")
+        member = models.OneToOneField(Member, models.CASCADE, related_name="+")
+        number = models.IntegerField()
+        slug = models.SlugField(unique=True)
+
+        class Meta:
+            app_label = "customers"
+            constraints = [
+                models.UniqueConstraint(fields=["member", "number"], name="d"),
+                models.UniqueConstraint(models.F("number").desc(), "member", name="e"),
+            ]
+
+    class Nickname(Member):
+        class Meta:
+            app_label = "customers"
+            proxy = True
+
+    found = of_models(Member, Ticket, Nickname)
+    assert {id for id, _ in found} == {"sharding.E019"}
+    assert [message.split(":")[0] for _, message in found] == [
+        "customers.Member asks that email be unique",
+        "customers.Member asks that name and town be unique",
+        "customers.Member asks that name be unique",
+        "customers.Member asks that Lower(F(town)) be unique",
+        "customers.Ticket asks that slug be unique",
+    ]
+
+
+@isolate_apps("customers")
+def test_a_manager_that_knows_nothing_of_shards(of_models):
+    class Member(Sharded):
+        id = KeyField()
+        plain = models.Manager()
+
+        class Meta:
+            app_label = "customers"
+
+    class Other(Sharded):
+        id = KeyField()
+        mine = type("Mine", (ShardedQuerySet,), {}).as_manager()
+
+        class Meta:
+            app_label = "customers"
+
+    ((id, message),) = of_models(Member, Other)
+    assert id == "sharding.E020" and message.startswith("customers.Member has a manager")
 
 
 @isolate_apps("customers")

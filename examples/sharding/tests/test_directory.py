@@ -2,6 +2,7 @@
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection, transaction
 from django.utils import timezone
 
 from conftest import bucket_on, customer_on
@@ -49,6 +50,41 @@ def test_an_address_is_one_customers_whatever_the_shard(shop):
         assert not Customer.objects.filter(pk=eunice.pk).exists()
     with pytest.raises(Customer.DoesNotExist, match="Nobody has the address"):
         claims.find("eunice@clocks.example")
+
+
+def test_not_in_a_transaction_whose_rollback_would_free_the_address(shop):
+    with (
+        pytest.raises(RuntimeError, match="^An address is claimed outside of atomic"),
+        transaction.atomic(),
+    ):
+        claims.save(new_customer("shard1", "ada@clocks.example"))
+    assert not Customer.objects.using("shard1").exists()
+    with transaction.atomic(using="shard1"):  # which may be rolled back: reconcile mends that
+        claims.save(new_customer("shard1", "ada@clocks.example"))
+
+
+@pytest.mark.django_db(databases=["default", "shard1"])
+def test_in_the_transaction_of_a_test():
+    ada = new_customer("shard1", "ada@clocks.example")
+    claims.save(ada)
+    assert claims.find("ada@clocks.example") == ada
+
+
+def test_addresses_that_differ_in_an_accent_are_two(shop):
+    emile, other = (new_customer("shard1", f"{name}@clocks.example") for name in ("émile", "emile"))
+    claims.save(emile)
+    claims.save(other)
+    assert claims.find("ÉMILE@clocks.example") == emile
+    assert claims.find("emile@clocks.example") == other
+
+
+@pytest.mark.parametrize(
+    ("vendor", "collation"), [("postgresql", "C"), ("mysql", "utf8mb4_bin"), ("oracle", None)]
+)
+def test_the_column_is_exact_on_each_engine(monkeypatch, vendor, collation):
+    monkeypatch.setattr(connection, "vendor", vendor)
+    field = EmailAddress._meta.get_field("email")
+    assert field.db_parameters(connection)["collation"] == collation
 
 
 def test_a_changed_address_is_free_for_others(shop):

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from conftest import ALIASES, bucket_on, customer_on
+from conftest import ALIASES, customer_on
 from customers.models import Customer, Order
-from sharding import buckets, gather
+from sharding import buckets, gather, scatter
 from sharding.buckets import forget_map
 from sharding.keys import new_key
 from sharding.reshard import change_map
@@ -23,6 +23,7 @@ pytestmark = pytest.mark.django_db(databases=ALIASES)
 
 ONE = "default"  # for these tests, it has the tables and all rows too
 ORDERS = Order.objects.all()
+RANK = models.Window(models.functions.RowNumber(), order_by="price")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -93,6 +94,7 @@ def test_aggregates(rows, condition, inner):
         "mean": Avg("quantity"),
         "mean_of_few": Avg("price", filter=inner),
         "mean_or_seven": Avg("quantity", default=7),
+        "mean_as_decimal": Avg("quantity", output_field=models.DecimalField()),
         "least": Min("price"),
         "most": Max("price"),
         "first": Min("created"),
@@ -177,14 +179,58 @@ def test_top_puts_nulls_where_the_database_does(direction, nulls, reverse):
     assert gather.top(wanted, 7) == list(wanted.using(ONE)[:7])
 
 
-def test_top_notices_a_database_that_sorts_otherwise():
-    """Text, under another collation than Python's order of code points."""
-    for name in ("Zacharias", "ada"):
-        Customer.objects.create(pk=new_key(bucket_on("shard1")), name=name, email="")
-    folded = models.functions.Collate("name", "nocase").asc()
-    rows = Customer.objects.order_by(folded)
-    with pytest.raises(ValueError, match="shard1 doesn't sort as Python does"):
-        gather.top(rows, 5)
+@pytest.fixture(params=["postgresql", "mysql"])
+def another_engine(request, monkeypatch):
+    """Take the shards to be on an engine whose text is sorted by a language."""
+    for alias in settings.SHARDS:
+        monkeypatch.setattr(connections[alias], "vendor", request.param)
+    return request.param
+
+
+NAMES = Customer.objects.order_by("name")
+NOCASE = models.functions.Collate("name", "nocase")
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda: gather.top(NAMES),
+        lambda: gather.top(NAMES.reverse(), 5),
+        lambda: gather.top(Customer.objects.order_by(models.functions.Lower("name")), 5),
+        lambda: gather.top(ORDERS.order_by("customer__name"), 5),
+        lambda: gather.AllRows(NAMES)[0:1],
+        lambda: gather.aggregate(NAMES, x=Min("name")),
+        lambda: gather.aggregate(NAMES, x=Max(models.functions.Concat("name", "name"))),
+    ],
+)
+def test_text_that_is_sorted_by_a_language_is_refused_unasked(ask, customers, another_engine):
+    """Whatever the rows are: Python compares those of two shards, by code points."""
+    with pytest.raises(TypeError, match="may sort this .* Collate"):
+        ask()
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda: gather.top(Customer.objects.order_by(NOCASE), 5),
+        lambda: gather.aggregate(NAMES, x=Max(NOCASE)),
+    ],
+)
+def test_text_under_another_collation_is_refused(ask, customers):
+    with pytest.raises(TypeError, match="may sort this CharField otherwise than Python"):
+        ask()
+
+
+def test_which_text_is_sorted_by_code_points(another_engine):
+    collation = gather.CODE_POINTS[another_engine][0]
+    named = models.functions.Collate("name", collation)
+    for field, alike in ((F("name"), False), (named, True), (models.functions.Lower(named), True),
+                         (F("joined"), True), (F("pk"), True)):  # fmt: skip
+        assert gather.sorts_alike(field.resolve_expression(NAMES.query.chain())) is alike
+    if another_engine == "postgresql":  # of MySQL, the server's version is asked for
+        by = gather.by_code_points(NAMES, "-name")
+        assert by.descending and by.expression.collation == "C"
+    assert gather.by_code_points(NAMES, "-joined") == "-joined"
 
 
 @pytest.mark.parametrize(
@@ -196,6 +242,11 @@ def test_top_notices_a_database_that_sorts_otherwise():
         (lambda: gather.count(ORDERS.values("product_id").distinct()), "ask for rows"),
         (lambda: gather.count(ORDERS[:5]), "A slice or a union"),
         (lambda: gather.top(ORDERS.order_by("?"), 5), "the same dice"),
+        (lambda: gather.count(ORDERS.distinct("price")), "distinct on each only"),
+        (lambda: gather.top(ORDERS.annotate(x=RANK)), "A Window is over"),
+        (lambda: gather.top(ORDERS.order_by(RANK)), "A Window is over"),
+        (lambda: gather.count(ORDERS.annotate(x=RANK).filter(x=1)), "A Window is over"),
+        (lambda: gather.aggregate(ORDERS, x=Count("pk") + 1), "CombinedExpression of all rows"),
     ],
 )
 def test_what_can_not_be_combined_is_refused(ask, message):
@@ -232,6 +283,33 @@ def test_a_shard_that_is_down_is_an_error_that_names_it(shard2_is_down):
         ) as e:
             ask()
         assert list(e.value.errors) == ["shard2"]
+
+
+@pytest.mark.parametrize("partial", [True, False])
+def test_an_error_of_a_statement_is_not_a_shard_that_is_down(customers, partial):
+    with pytest.raises(OperationalError, match="no such function: gone"):
+        gather.count(Customer.objects.extra(where=["gone(1)"]), partial=partial)
+
+
+@pytest.mark.parametrize(
+    ("cause", "args", "away"),
+    [
+        ({"sqlstate": "57014"}, (), False),  # canceled, by statement_timeout
+        ({"sqlstate": "57P01"}, (), True),  # the server is shut down
+        ({"sqlstate": "53300"}, (), True),  # too many connections
+        ({"pgcode": "42501"}, (), False),  # permission denied
+        ({"sqlstate": None}, ("connection refused",), True),
+        ({}, (1205, "Lock wait timeout exceeded"), False),
+        ({}, (2006, "Server has gone away"), True),
+        ({"sqlite_errorcode": 5}, (), False),  # busy
+        ({"sqlite_errorcode": 14}, (), True),  # can't be opened
+        ({"sqlite_errorcode": 522}, (), True),  # an error of the disk: a short read
+    ],
+)
+def test_which_errors_are_those_of_a_shard_that_is_down(cause, args, away):
+    error = OperationalError(*args)
+    error.__cause__ = type("DriversError", (Exception,), cause)()
+    assert scatter.is_away(error) is away
 
 
 def test_a_partial_answer_says_that_it_is_partial(shard2_is_down):

@@ -1,15 +1,19 @@
 """The command shard_status."""
 
 import re
+import shutil
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connections
+from django.db import connections, models
 
 from customers.models import Customer
 from sharding import buckets
+from sharding.buckets import read_map
+from sharding.fences.models import HeldBucket
 from sharding.keys import BUCKETS, new_key
-from sharding.reshard import change_map
+from sharding.management.commands import shard_status
+from sharding.reshard import change_map, reshard
 
 
 @pytest.fixture
@@ -38,9 +42,14 @@ def test_buckets_and_rows(table):
     ]
 
 
+def put(row, alias):
+    """Insert a row where the fence would not let it be."""
+    models.QuerySet(type(row), using=alias).bulk_create([row])
+
+
 def test_rows_of_a_move_that_was_killed_are_counted_once(table, monkeypatch):
     customer = Customer.objects.create(id=new_key(5))
-    super(Customer, customer).save_base(using="shard2", raw=True, force_insert=True)
+    put(customer, "shard2")
     change_map([4, 5, 6, 9], placement=True, uncounted_on="shard2")
     header, zero, _, two, _, moving = table()
     assert (zero[2], two[2]) == ("1", "0")
@@ -77,3 +86,55 @@ def test_before_default_is_migrated(shop):
     buckets.forget_map()
     with pytest.raises(CommandError, match=r'"default" lacks .* Run: python manage.py migrate$'):
         call_command("shard_status")
+
+
+@pytest.fixture
+def strays(table):
+    """Return the lines below the table."""
+    return lambda: [" ".join(line) for line in table()[5:]]
+
+
+def test_rows_that_another_program_put_on_another_shard(strays):
+    customer = Customer.objects.create(id=new_key(0))
+    order = customer.orders.create(product_id=1, price=1)
+    put(customer, "shard1")
+    put(order, "shard1")
+    assert strays() == ["shard1 has 1 customers and 1 orders of buckets that are another shard's."]
+
+
+def test_a_shard_from_a_backup_that_had_other_buckets(strays, shop):
+    customer = Customer.objects.create(id=new_key(5))
+    connections["shard0"].close()
+    shutil.copy(shop / "shard0.sqlite3", shop / "backup")
+    reshard([4, 5, 6], "shard1")
+    reshard([300], "shard0")
+    connections["shard0"].close()
+    shutil.copy(shop / "backup", shop / "shard0.sqlite3")
+    assert strays() == [
+        "shard0 has 1 customers of buckets that are another shard's.",
+        "shard0 takes writes for buckets that are another shard's: 4-6.",
+        "shard0 takes no writes for buckets that are its own: 300.",
+    ]
+    # The page says how to mend it.
+    HeldBucket.objects.using("shard0").filter(number__in=[4, 5, 6]).delete()
+    models.QuerySet(Customer, using="shard0").filter(pk=customer.pk)._raw_delete("shard0")
+    HeldBucket.objects.using("shard0").create(number=300)
+    assert strays() == []
+
+
+def test_a_move_under_way_is_no_fault(strays, monkeypatch):
+    """Nor one that begins after the map was read."""
+    customer = Customer.objects.create(id=new_key(5))
+    begin = shard_status.HeldBucket.objects.using
+
+    def begun(alias):
+        if not read_map().moving:
+            change_map([5], placement=True, uncounted_on="shard2")
+            put(customer, "shard2")
+            begin("shard0").filter(number=5).delete()
+        return begin(alias)
+
+    monkeypatch.setattr(shard_status.HeldBucket.objects, "using", begun)
+    assert strays() == []  # the map was read before for the table, too
+    assert "Moving, with rows on shard2" in strays()[0]
+    assert len(strays()) == 1

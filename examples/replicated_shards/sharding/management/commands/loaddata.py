@@ -1,0 +1,28 @@
+from django.core.management import CommandError
+from django.core.management.commands import loaddata
+from django.db import router
+
+from sharding.fields import bucket_of_row, needed
+from sharding.models import Sharded
+from sharding.writing import WrongShard, writing
+
+
+class Command(loaddata.Command):
+    """As Django's, but each row goes to the shard that has its bucket, or none is loaded."""
+
+    def save_obj(self, obj):
+        model = type(obj.object)
+        if not issubclass(model, Sharded):
+            return super().save_obj(obj)
+        if not router.allow_migrate_model(self.using, model):
+            raise CommandError(
+                f'{model._meta.label} is on the shards, not in "{self.using}". Load what was '
+                "dumped from each into it: loaddata --database=…"
+            )
+        try:
+            with writing([needed(bucket_of_row(obj.object), model)], self.using):
+                return super().save_obj(obj)
+        except WrongShard as error:
+            raise CommandError(
+                f"{error} Rows that have moved since they were dumped are to be loaded there."
+            ) from error
