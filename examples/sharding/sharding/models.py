@@ -140,9 +140,9 @@ class ShardedQuery(Query):
 
     def as_sql(self, compiler, connection):
         if not self.is_beside(compiler.query):
-            name = self.model._meta.verbose_name
+            name = self.model._meta.verbose_name_plural
             raise ShardUnknown(
-                f"This subquery may need a {name} of another shard than that of the query around "
+                f"This subquery may need {name} of another shard than that of the query around "
                 'it. Compare their keys, as in filter(author=OuterRef("pk")) or '
                 'filter(pk__in=…values("author")); name the shard of both with using(); or '
                 "evaluate the inner one first."
