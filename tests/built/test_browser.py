@@ -76,7 +76,8 @@ def test_a_visit_is_light_and_private_and_has_no_errors(open_page, site, path):
     expected = ["the server responded with a status of 404"] if "/no/" in path else []
     assert len(page.errors) == len(expected), page.errors
     assert all(text in error for text, error in zip(expected, page.errors, strict=True))
-    asked = [url for url in page.requests if not url.startswith("data:")]
+    # On a busy machine Chromium may ask again for what was not answered at once.
+    asked = {url for url in page.requests if not url.startswith("data:")}
     assert [url for url in asked if not url.startswith(site + "/")] == []
     assert len(asked) <= REQUESTS, asked
     assert not [url for url in asked if "font" in url]
