@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shlex
 import subprocess
 import sys
 from collections import Counter, defaultdict
@@ -14,7 +15,7 @@ import pytest
 import livedocs
 
 ROOT = Path(__file__).parents[1]
-PYTEST = f"{sys.executable} -m pytest --collect-only -q -p no:cacheprovider"
+PYTEST = f"{shlex.quote(sys.executable)} -m pytest --collect-only -q -p no:cacheprovider"
 GOOD = """
 :project: tea
 
@@ -409,7 +410,7 @@ SLIPS = {
     "a variable": (".. code-block:: console\n\n   $ TEA=green\n", 3, "NAME=value command"),
     "an alias": (".. code-block:: console\n\n   $ alias tea=ls\n", 3, "would keep what"),
     "an option of the shell": (".. code-block:: console\n\n   $ set -e\n", 3, "would keep what"),
-    "a mask": (".. code-block:: console\n\n   $ umask 077\n", 3, "(umask 0077)"),
+    "a mask": (".. code-block:: console\n\n   $ umask 0135\n", 3, "(umask 0135)"),
     "a variable taken away": (".. code-block:: console\n\n   $ unset HOME\n", 3, "would keep what"),
     "a file read by the shell": (
         ".. code-block:: console\n\n   $ echo 'cd shop' > go\n   $ . ./go\n",
