@@ -627,7 +627,7 @@ def test_what_is_deserialized_goes_to_its_shard(rows):
 def test_what_is_deserialized_is_not_put_on_another_shard():
     text = serializers.serialize("json", [customer(SHARDED, ADA)])
     for row in serializers.deserialize("json", text, using="shard1"):
-        with pytest.raises(WrongShard, match="belongs on shard0, not on shard1"):
+        with pytest.raises(WrongShard, match="belong on shard0, not on shard1"):
             row.save(using="shard1")
     assert not Customer.objects.using("shard1").filter(pk=ADA).exists()
 

@@ -22,7 +22,7 @@ from sharding import buckets
 from sharding.buckets import in_buckets, read_map
 from sharding.fences.models import HeldBucket
 from sharding.keys import BUCKETS, bucket_of, keys_of, new_key
-from sharding.models import sharded_models
+from sharding.models import Resharding, sharded_models
 from sharding.reshard import reshard, turn
 from sharding.writing import BucketMoving
 
@@ -215,6 +215,18 @@ def test_one_that_slept_while_another_took_its_place_can_do_nothing(customers, m
             with pytest.raises(CommandError, match="Another reshard has taken the place"):
                 act()
     assert rows("shard0", 1) == before
+    check_that_all_is_at_rest()
+
+
+def test_default_alone_is_from_a_backup(customers):
+    """Its count of the runs is from before that of the shards."""
+    for target in ("shard1", "shard0"):
+        reshard([1], target)
+    Resharding.objects.update(number=0)
+    before = rows("shard0", 1)
+    reshard([1], "shard1")
+    assert rows("shard1", 1) == before
+    assert Resharding.objects.get().number == 3
     check_that_all_is_at_rest()
 
 

@@ -4,8 +4,10 @@ import threading
 
 import pytest
 from django.conf import settings
+from django.core import serializers
 from django.db import connections, models, transaction
 from django.db.models import Count
+from django.db.transaction import TransactionManagementError
 
 from conftest import bucket_on, customer_on
 from customers.models import Customer, Order
@@ -240,6 +242,29 @@ def test_a_new_row_is_on_the_shard_that_is_named(shop):
         assert Customer.objects.using("shard2").create(name="Ada").shard == "shard2"
     found, new = Customer.objects.using("shard3").get_or_create(name="Eunice")
     assert (found.shard, new) == ("shard3", True)
+
+
+@pytest.fixture
+def deserialized(shop):
+    customer = customer_on("shard1")
+    (row,) = serializers.deserialize("json", serializers.serialize("json", [customer]))
+    return row
+
+
+def test_a_deserialized_row_holds_its_bucket(deserialized):
+    """Django writes it past ``save()``."""
+    HeldBucket.objects.using("shard1").filter(pk=deserialized.object.bucket).delete()
+    with pytest.raises(BucketMoving), transaction.atomic(using="shard1"):
+        deserialized.save()
+
+
+def test_a_deserialized_row_is_saved_in_a_transaction(deserialized):
+    with pytest.raises(
+        TransactionManagementError, match=r'with transaction.atomic\(using="shard1"'
+    ):
+        deserialized.save()
+    with transaction.atomic(using="shard1"):
+        deserialized.save()
 
 
 def test_a_shard_without_buckets_takes_no_new_row(shop):
