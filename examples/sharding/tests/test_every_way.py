@@ -523,6 +523,8 @@ def test_combined(how, which):
     ask = COMBINED[how]
     if which is bound and how in ("updated", "deleted"):
         return  # of rows that are named by no key
+    if which is bound and how == "xor" and connections["shard0"].vendor == "mysql":
+        pytest.skip("there Django answers all() ^ all() with all rows, of any one database too")
     for a, b in ((DAN, DAN), (str(DAN), DAN)):
         hold(lambda m, a=a, b=b: ask(which(m, int(a)), which(m, b)), answered=True)
     for a, b in ((DAN, ADA), (ADA, DAN), (DAN, KEYS[5])):
