@@ -2,6 +2,7 @@
 
 from sys import modules
 
+from django.apps import apps
 from django.conf import settings
 from django.core import mail
 from django.core.checks import Error, Warning
@@ -17,6 +18,10 @@ SESSIONS = "django.contrib.sessions.middleware.SessionMiddleware"
 MIDDLEWARE = "replicas.consistency.ReadYourWritesMiddleware"
 SHAPE = 'REPLICAS = {"default": ["replica1", "replica2"]}'
 SECONDS = {"REPLICA_MAX_LAG": 60, "REPLICA_RETRY": 10}  # the settings, with a usual value
+LABELS = {  # the settings, with their default
+    "REPLICA_PRIMARY_APPS": '["auth", AUTH_USER_MODEL]',
+    "REPLICA_UNNOTED_APPS": '["sessions"]',
+}
 IN_RECOVERY = """
     SELECT pg_is_in_recovery(), pg_has_role('pg_read_all_stats', 'USAGE')
 """
@@ -195,6 +200,36 @@ def check_seconds(**kwargs):
         for name, example in SECONDS.items()
         if not isinstance(value := getattr(settings, name, None), int | float) or not value >= 0
     ]
+
+
+def check_labels(**kwargs):
+    """Check the settings that are labels: each that of an app, or of a model."""
+    known = {model._meta.label_lower for model in apps.get_models()}
+    known |= {config.label.lower() for config in apps.get_app_configs()}
+    messages = []
+    for name, example in LABELS.items():
+        value = getattr(settings, name, [])
+        if not isinstance(value, list | tuple | set):
+            messages.append(
+                Error(
+                    f"{name} is not a list: {value!r}.",
+                    hint=f"Write {name} = {example}",
+                    id="replicas.E014",
+                )
+            )
+            continue
+        messages += [
+            Error(
+                f"{name} names {label!r}, which is no app and no model of INSTALLED_APPS: so it "
+                "has no effect.",
+                hint='Write the label of an app, "auth", or of a model, "auth.User". The label of '
+                'the app "django.contrib.auth" is its last word.',
+                id="replicas.E014",
+            )
+            for label in value
+            if str(label).lower() not in known
+        ]
+    return messages
 
 
 def check_servers(databases=None, **kwargs):

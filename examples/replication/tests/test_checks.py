@@ -2,6 +2,7 @@
 
 import pytest
 from django.apps import apps
+from django.contrib.auth.models import User
 from django.core import mail
 from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
@@ -10,6 +11,7 @@ from django.db import OperationalError, connections
 from replicas import checks, health
 from replicas.consistency import ReadYourWritesMiddleware
 from replicas.positions import LogPosition
+from replicas.reading import is_primary_only
 from replicas.routers import ReplicaRouter
 
 OURS = "replicas.consistency.ReadYourWritesMiddleware"
@@ -160,6 +162,29 @@ def test_seconds_that_are_none(settings, name, value):
     assert ids() == ["replicas.E013"]
     setattr(settings, name, 0)
     assert ids() == []
+
+
+@pytest.mark.parametrize("name", ["REPLICA_PRIMARY_APPS", "REPLICA_UNNOTED_APPS"])
+@pytest.mark.parametrize("wrong", ["django.contrib.sessions", "sesions", "auth.Usr", 7])
+def test_a_label_that_is_nobodys(settings, name, wrong):
+    setattr(settings, name, ["auth", "reviews.Review", "Auth.user", wrong])
+    (message,) = ours()
+    assert message.id == "replicas.E014" and name in message.msg and repr(wrong) in message.msg
+
+
+@pytest.mark.parametrize("name", ["REPLICA_PRIMARY_APPS", "REPLICA_UNNOTED_APPS"])
+@pytest.mark.parametrize("value", ["sessions", None])
+def test_labels_that_are_no_list(settings, name, value):
+    setattr(settings, name, value)
+    (message,) = ours()
+    assert message.id == "replicas.E014" and f"Write {name} = " in message.hint
+
+
+def test_a_label_is_known_in_any_case(settings):
+    """As AUTH_USER_MODEL is: Django finds the model of "auth.user" too."""
+    for label in ("auth.User", "auth.user", "AUTH"):
+        settings.REPLICA_PRIMARY_APPS = [label]
+        assert is_primary_only(User)
 
 
 def test_a_position_of_another_engine(settings):
