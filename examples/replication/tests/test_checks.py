@@ -223,13 +223,23 @@ def test_the_app_is_missing(settings):
 
 
 class Server:
-    """Stands for a connection to PostgreSQL: ``tests/test_postgres.py`` has real ones."""
+    """Stands for a connection to PostgreSQL: ``test_postgres`` has real ones."""
 
     vendor = "postgresql"
 
     def __init__(self, in_recovery=False, sees_receiver=True):
         self.answer = in_recovery, sees_receiver
         self.settings_dict = {"USER": "shop"}
+
+
+class MariaDB:
+    """Stands for a connection to MariaDB, or to MySQL: ``test_mariadb`` has real ones."""
+
+    vendor = "mysql"
+
+    def __init__(self, read_only=1, logs=1, applied="0-1-42", may_write=0, is_mariadb=True):
+        self.answer = read_only, logs, applied, may_write
+        self.mysql_is_mariadb = is_mariadb
 
 
 def away():
@@ -267,3 +277,14 @@ def test_what_only_servers_know(servers):
     assert servers(Server(), Server()) == ["replicas.E012"]
     assert servers(Server(), Server(sees_receiver=False)) == ["replicas.E012"]
     assert servers(away(), away()) == []
+
+
+def test_what_only_mariadb_servers_know(servers):
+    primary = MariaDB(read_only=0, applied="", may_write=1)
+    assert servers(primary, MariaDB()) == []
+    assert servers(primary, MariaDB(logs=0)) == []  # nobody follows it
+    assert servers(MariaDB(read_only=0, applied="", logs=0), MariaDB()) == ["replicas.E016"]
+    assert servers(primary, MariaDB(read_only=0)) == ["replicas.E012"]
+    assert servers(primary, MariaDB(applied="")) == ["replicas.E012"]
+    assert servers(primary, MariaDB(may_write=1)) == ["replicas.W017"]
+    assert servers(primary, MariaDB(is_mariadb=False)) == ["replicas.E015"]
