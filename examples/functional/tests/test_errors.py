@@ -35,7 +35,8 @@ def test_a_database_that_is_not_migrated(manage, command):
 def test_a_database_that_cannot_be_opened(manage, command):
     assert manage("migrate").returncode == 0
     name, reason = lose("reviews", manage.folder)
-    line = in_one_line(manage(command))
+    # On MariaDB, Django 6.1 connects before the command, for its checks: its traceback is not ours.
+    line = in_one_line(manage(command, "--skip-checks"))
     assert line.startswith(f'CommandError: Database "reviews" ({name}): ')
     assert reason in line
 
