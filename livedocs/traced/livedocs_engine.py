@@ -100,10 +100,10 @@ def create(name: str, engine: str, address: dict[str, str]) -> None:
         import psycopg
 
         at = {"host": address["HOST"], "user": address["USER"], "dbname": "postgres"}
-        with psycopg.connect(**at, autocommit=True) as connection:
-            # Another process may do it at the same time.
-            with suppress(psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
-                connection.execute(f'CREATE DATABASE "{name}"')
+        # Another process may make it at the same time.
+        made_by_another = suppress(psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation)
+        with psycopg.connect(**at, autocommit=True) as connection, made_by_another:
+            connection.execute(f'CREATE DATABASE "{name}"')
     else:
         import MySQLdb
 
