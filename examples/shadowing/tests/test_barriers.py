@@ -1,6 +1,7 @@
 """Each barrier against writing to production, by itself: the router, the connection, the file."""
 
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from django.db import OperationalError, connections
+from django.db.models import QuerySet
 
 from customers.models import Customer
 from overlay.routers import NotLocal
@@ -32,6 +34,26 @@ WRITES = {
 def test_the_router(write):
     with pytest.raises(NotLocal, match="is read from the snapshot, and not written"):
         write()
+
+
+def test_get_or_create_finds_what_exists_and_makes_nothing():
+    first = Customer.objects.first()
+    for manager in Customer.objects, Customer._default_manager, Customer.objects.order_by("name"):
+        assert manager.get_or_create(email=first.email, defaults={"name": "A"}) == (first, False)
+    with pytest.raises(NotLocal):
+        Customer.objects.get_or_create(email="ada@post.example", defaults={"name": "Ada"})
+    with pytest.raises(Customer.MultipleObjectsReturned):
+        Customer.objects.get_or_create(name__startswith="Customer")
+    with pytest.raises(NotLocal):
+        Customer.objects.update_or_create(email=first.email, defaults={"name": "Ada"})
+    with pytest.raises(NotLocal):  # a related manager asks by itself
+        first.orders.get_or_create(pk=first.orders.first().pk)
+    assert Customer.objects.first().name == first.name
+
+
+def test_a_queryset_of_the_snapshot_is_pickled_as_djangos_own():
+    customers = pickle.loads(pickle.dumps(Customer.objects.order_by("pk")[:2]))
+    assert type(customers) is QuerySet and list(customers) == list(Customer.objects.all()[:2])
 
 
 PAST_THE_ROUTER = {

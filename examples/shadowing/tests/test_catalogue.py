@@ -136,3 +136,12 @@ def test_a_wrong_number_of_articles(empty_shop, value):
     assert process.stderr == (
         f"CommandError: --articles must be a whole number from 1 to 9999999, not {value!r}.\n"
     )
+
+
+def test_a_catalogue_that_can_not_be_written(empty_shop):
+    (empty_shop.folder / "vendor.sqlite3").mkdir()
+    process = empty_shop("vendor_catalogue")
+    assert (process.returncode, process.stderr) == (
+        1,
+        f"CommandError: {empty_shop.folder / 'vendor.sqlite3'}: unable to open database file.\n",
+    )

@@ -4,13 +4,17 @@ import sqlite3
 from contextlib import closing
 
 import pytest
+from django.apps import apps
 from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from test_snapshot import query
 
+from customers.models import Customer
 from overlay import checks
 from overlay.routers import ShadowRouter
+from products.models import Product
+from reviews.models import Review
 
 SHADOW_ROUTER = "overlay.routers.ShadowRouter"
 
@@ -124,6 +128,54 @@ def test_a_model_in_both(settings, label):
     (message,) = ours()
     assert message.id == "overlay.E004"
     assert message.msg == "products.Product is both in SHADOWED and in OVERLAID."
+
+
+@pytest.fixture
+def register():
+    """Add models to the project's: theirs are then among all that are checked."""
+    before = {label: models.copy() for label, models in apps.all_models.items()}
+    yield
+    for label, models in apps.all_models.items():
+        models.clear()
+        models.update(before.get(label, {}))
+    apps.clear_cache()
+
+
+@pytest.mark.parametrize("name", ["SHADOWED", "OVERLAID"])
+def test_a_proxy_has_no_table(settings, register, name):
+    class Famous(Customer):
+        class Meta:
+            proxy = True
+            app_label = "customers"
+
+    assert ids() == []
+    setattr(settings, name, [*getattr(settings, name), "customers.Famous"])
+    (message,) = ours()
+    assert message.id == "overlay.E003" and message.hint == "Name customers.Customer in its place."
+
+
+@pytest.mark.parametrize(
+    ("parent", "shadowed", "said"),
+    [
+        (Review, [], "reviews.Review is local, and reviews.Child is not"),
+        (Review, ["reviews.Child"], None),
+        (Product, ["reviews.Child"], None),
+        (Customer, [], None),
+        (Customer, ["reviews.Child"], "reviews.Child is local, and customers.Customer is not"),
+    ],
+)
+def test_a_model_and_its_parent_are_local_both_or_neither(
+    settings, register, parent, shadowed, said
+):
+    class Child(parent):
+        class Meta:
+            app_label = "reviews"
+
+    settings.SHADOWED = [*settings.SHADOWED, *shadowed]
+    found = ours()
+    assert [message.id for message in found] == ["overlay.E010"] * bool(said)
+    if said:
+        assert found[0].msg.startswith(f"{said}: each object of Child has a row")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.core.cache.backends.db import DatabaseCache
 from django.db.utils import ConnectionRouter
+from django.test.utils import isolate_apps
 
 from customers.models import Customer, Order
 from listings.models import Listing
@@ -74,6 +75,32 @@ def test_a_stand_in_for_a_model(router, settings, model):
         router.db_for_write(model)
     settings.SHADOWED = ["django_cache"]
     assert router.db_for_read(model) == router.db_for_write(model) == "default"
+
+
+@isolate_apps("reviews")
+@pytest.mark.parametrize(
+    ("model", "alias"), [(Review, "default"), (Product, "default"), (Customer, "production")]
+)
+def test_a_proxy_is_where_its_model_is(router, model, alias):
+    """Also one that another app has made, as of a model of Django's own."""
+
+    class Proxy(model):
+        class Meta:
+            proxy = True
+            app_label = "reviews"
+
+    class ProxyOfProxy(Proxy):
+        class Meta:
+            proxy = True
+            app_label = "elsewhere"
+
+    for proxy in Proxy, ProxyOfProxy:
+        assert router.db_for_read(proxy) == alias
+        if alias == "default":
+            assert router.db_for_write(proxy) == alias
+            continue
+        with pytest.raises(NotLocal, match=r"^customers\.Customer is read from the snapshot"):
+            router.db_for_write(proxy)
 
 
 @pytest.mark.parametrize("model", [Article, Group])
