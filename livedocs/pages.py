@@ -32,6 +32,8 @@ COMMAND = re.compile(r"^\$ (.*(?:\n> .*)*)\n?((?:(?!\$ ).*(?:\n|\Z))*)", re.MULT
 class Page(Document):
     """A page: its blocks run in its session, each after all those before it."""
 
+    engine = "sqlite"  # What all pages run on, one of `servers.ENGINES`.
+
     def __init__(self, text: str, path: str) -> None:
         super().__init__(text, path)
         self.file = Path(path)
@@ -67,7 +69,7 @@ class Page(Document):
         __tracebackhide__ = True
         self.reached += 1
         try:
-            self.session = self.session or Session(self.file, self.project)
+            self.session = self.session or Session(self.file, self.project, self.engine)
             reason, self.reason = self.reason, None
             if reason:
                 raise SkipTest(reason)

@@ -9,6 +9,7 @@ import pytest
 from sybil.integration.pytest import SybilItem
 
 from livedocs.pages import Page, fingerprint, text_of
+from livedocs.servers import ENGINES, ServerError, find
 from livedocs.session import ROOT
 
 FILE = ROOT / "_build" / "verified.json"
@@ -83,6 +84,18 @@ class Recorder:
         FILE.write_text(json.dumps(self.entries, indent=1, sort_keys=True))
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--engine", choices=ENGINES, default="sqlite", help="what pages' databases are on"
+    )
+
+
 def pytest_configure(config):
+    Page.engine = config.option.engine
+    if Page.engine != "sqlite":
+        try:
+            find("postgresql" if Page.engine == "mixed" else Page.engine)
+        except ServerError as error:
+            raise pytest.UsageError(str(error)) from None
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Recorder())

@@ -2,6 +2,7 @@
 
 import doctest
 import hashlib
+import json
 import os
 import re
 import shlex
@@ -13,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 from livedocs.interpreter import TIMEOUT, Interpreter
+from livedocs.servers import Server, ServerError
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -27,7 +29,10 @@ class Broken(Exception):
 
 
 class Session:
-    def __init__(self, page: Path, project: str | None):
+    #: The server of this process, which pages use one after the other.
+    server: Server | None = None
+
+    def __init__(self, page: Path, project: str | None, engine: str = "sqlite"):
         self.page, self.project = page, project
         if project and not (EXAMPLES / project).is_dir():
             known = ", ".join(sorted(path.name for path in EXAMPLES.iterdir()))
@@ -44,6 +49,8 @@ class Session:
             "LIVEDOCS_LOADED": str(self.log),
             "PYTHONPATH": str(ROOT / "livedocs" / "traced"),
         }
+        if engine != "sqlite":
+            self.use_server(engine)
         self.interpreter: Interpreter | None = None
         # The database of each alias that was connected to: {"default": "SQLite 3.40.1"}.
         self.databases: dict[str, str] = {}
@@ -51,6 +58,24 @@ class Session:
         self.placed: dict[Path, tuple[Path, int]] = {}
         # The path and the hash of each file that some process has read.
         self.loaded: set[tuple[Path, str]] = set()
+
+    def use_server(self, engine: str) -> None:
+        """Have the project's databases on a server: on this process's own, without databases."""
+        try:
+            if not Session.server or Session.server.end():
+                Session.server = Server("postgresql" if engine == "mixed" else engine)
+            Session.server.drop_all()
+        except ServerError as error:
+            raise Broken(f"{error}\n") from None
+        kind = Session.server.kind
+        change = {"mixed": engine == "mixed", "django": kind.django, "address": kind.address}
+        # MariaDB's own client asks an option file, which on Debian wins over the variable.
+        self.folder.with_name(".my.cnf").write_text(kind.options)
+        self.environment |= kind.variables | {
+            "HOME": str(self.folder.parent),
+            "LIVEDOCS_SERVER": json.dumps(change),
+            "PATH": os.pathsep.join([str(kind.bin), self.environment["PATH"]]),
+        }
 
     def run_python(self, block: str | doctest.Example, line: int) -> str:
         """Run a block that begins on that line; return how its output differs, if it does."""

@@ -17,6 +17,7 @@ FRAME = [
     "shop/samples.py",
     "shop/static",
     "shop/templates",
+    "tests/engines.py",
 ]
 # Two examples whose products are the same, and what of them is.
 ALIKE = ["functional", "replication"]

@@ -20,3 +20,7 @@ def note(event: str, arguments: tuple) -> None:
 
 
 sys.addaudithook(note)
+if "LIVEDOCS_SERVER" in os.environ:
+    import livedocs_engine
+
+    livedocs_engine.watch()

@@ -1,4 +1,3 @@
-import os
 import shutil
 import subprocess
 import sys
@@ -6,10 +5,10 @@ import sys
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import connections
 
 from products.models import Product
 from reviews.models import Review
+from tests.engines import databases_of
 
 
 def pytest_configure():
@@ -35,24 +34,21 @@ def review(product, author):
 
 
 @pytest.fixture
-def manage(tmp_path):
-    """Run ``manage.py`` in a copy of the project, with no database file yet."""
-    if any(connection.vendor != "sqlite" for connection in connections.all()):
-        pytest.skip("the databases of a copy are its own only when they are files in its folder")
+def manage(tmp_path, django_db_blocker):
+    """Run ``manage.py`` in a copy of the project, whose databases are empty."""
     folder = tmp_path / "functional"
     ignore = shutil.ignore_patterns("*.sqlite3", "__pycache__", ".*")
     shutil.copytree(settings.BASE_DIR, folder, ignore=ignore)
-    # Of the test run, the environment names the settings: manage.py is to find them by itself.
-    environment = {k: v for k, v in os.environ.items() if k != "DJANGO_SETTINGS_MODULE"}
+    # With the settings that the test run has: those of the copy, for its own databases.
 
     def run(*arguments):
         return subprocess.run(
             [sys.executable, "manage.py", *arguments],
             cwd=folder,
-            env=environment,
             capture_output=True,
             text=True,
         )
 
     run.folder = folder
-    return run
+    with django_db_blocker.unblock(), databases_of(folder):
+        yield run

@@ -6,6 +6,7 @@ from django.core.management import CommandError
 from products.models import Product
 from reviews.models import Review
 from shop.errors import database_errors_in_one_line
+from tests.engines import lose
 
 both_commands = pytest.mark.parametrize("command", ["populate", "check_references"])
 
@@ -33,10 +34,11 @@ def test_a_database_that_is_not_migrated(manage, command):
 @both_commands
 def test_a_database_that_cannot_be_opened(manage, command):
     assert manage("migrate").returncode == 0
-    file = manage.folder / "reviews.sqlite3"
-    file.mkdir()
-    line = in_one_line(manage(command))
-    assert line == f'CommandError: Database "reviews" ({file}): unable to open database file'
+    name, reason = lose("reviews", manage.folder)
+    # On MariaDB, Django 6.1 connects before the command, for its checks: its traceback is not ours.
+    line = in_one_line(manage(command, "--skip-checks"))
+    assert line.startswith(f'CommandError: Database "reviews" ({name}): ')
+    assert reason in line
 
 
 def test_a_number_that_is_wrong_has_exit_status_1_too(manage):

@@ -4,8 +4,7 @@ The tests that take ``router`` run on the project's router, and on the naive one
 catch: ``strict`` makes a test fail that lets it pass.
 """
 
-import sqlite3
-from contextlib import closing
+import json
 
 import pytest
 from django.contrib.auth.models import User
@@ -105,29 +104,38 @@ def test_run_python_runs_in_the_database_of_its_app_alone(router, monkeypatch):
     assert ran == [("products", "default"), ("reviews", "reviews")]
 
 
-def contents(file):
-    """Return the names of an SQLite file's tables, and of the apps that it has migrations of."""
-    with closing(sqlite3.connect(file)) as connection:
-        tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-        apps = connection.execute("SELECT app FROM django_migrations")
-        return {name for (name,) in tables} - {"sqlite_sequence"}, {name for (name,) in apps}
+def contents(manage, alias):
+    """Return the names of a database's tables, and of the apps that it has migrations of."""
+    process = manage(
+        "shell",
+        "-v0",
+        "-c",
+        "import json\n"
+        "from django.db import connections\n"
+        "from django.db.migrations.recorder import MigrationRecorder\n"
+        f"connection = connections[{alias!r}]\n"
+        "applied = MigrationRecorder(connection).applied_migrations()\n"
+        "apps = sorted({app for app, _ in applied})\n"
+        "print(json.dumps([connection.introspection.table_names(), apps]))",
+    )
+    tables, apps = json.loads(process.stdout)
+    return set(tables), set(apps)
 
 
 def test_migrating_the_reviews_database(manage):
     """Naming the app keeps the record of migrations true; the router keeps the tables out."""
-    file = manage.folder / "reviews.sqlite3"
     assert manage("migrate", "--database=reviews", "reviews").returncode == 0
-    assert contents(file) == ({"django_migrations", "reviews_review"}, {"reviews"})
+    assert contents(manage, "reviews") == ({"django_migrations", "reviews_review"}, {"reviews"})
 
     assert manage("migrate", "--database=reviews").returncode == 0
-    tables, apps = contents(file)
+    tables, apps = contents(manage, "reviews")
     assert tables == {"django_migrations", "reviews_review"}
     assert "auth" in apps  # noted as migrated, without a table: why the app is to be named
 
 
 def test_migrating_the_default_database(manage):
     assert manage("migrate").returncode == 0
-    tables, apps = contents(manage.folder / "default.sqlite3")
+    tables, apps = contents(manage, "default")
     assert {"products_product", "auth_user", "django_session", "django_content_type"} <= tables
     assert "reviews_review" not in tables
-    assert not (manage.folder / "reviews.sqlite3").exists()
+    assert contents(manage, "reviews") == (set(), set())

@@ -1,8 +1,8 @@
 """How far a database has come. This is all that changes with the engine.
 
-A position is a place in the primary's log, as text that fits a cookie. ``REPLICA_POSITION`` in the
-settings names the class in use. Each has a ``vendor``, Django's name for the engine that it is for,
-and the same three methods:
+A position is a place in the primary's log, as text that fits a cookie and a header: without a
+comma. ``REPLICA_POSITION`` in the settings names the class in use. Each has a ``vendor``, Django's
+name for the engine that it is for, and the same three methods:
 
 ``written(connection)``
     the position of the primary, whose connection it is: all that is committed is at or before it;
@@ -16,9 +16,11 @@ All three raise ``django.db.Error`` when the database does not answer.
 
 from contextlib import closing
 from math import inf
-from time import time
+from threading import Lock
+from time import monotonic, time
 
-from django.db import connections
+from django.conf import settings
+from django.db import Error, NotSupportedError, connections
 
 
 def ask(connection, sql, *params):
@@ -114,3 +116,94 @@ class PostgresPosition:
         primary = connections[connection.settings_dict["TEST"]["MIRROR"]]
         started = "SELECT pg_postmaster_start_time()"  # in microseconds
         return ask(connection, started) == ask(primary, started)
+
+
+class MariaDBPosition:
+    """The position in the binary log (GTID) of MariaDB's replication.
+
+    No privilege is needed: all that is asked for is a variable of the server, and none is the
+    connection's own, as ``@@last_gtid`` is, which a new connection does not have.
+
+    The server of a replica can't tell how old its data are. ``Seconds_Behind_Master`` of ``SHOW
+    SLAVE STATUS`` (which needs SLAVE MONITOR) is 0 when all that has been *received* is applied,
+    and so for ``slave_net_timeout`` after the primary was last heard of. So each process notes
+    where its primary is, once in a second: a replica that has reached a place has all that was
+    committed when it was noted. A primary that does not answer is not asked for a while: its
+    replicas grow old by the clock then, and the last place is the bound.
+    """
+
+    vendor = "mysql"
+
+    EACH = 1  # seconds between two samples
+    PATIENCE = 0.05  # seconds that a replica is given for a sample that was taken just now
+    TIMEOUT = 1  # seconds that a primary may take to answer
+
+    _samples = {}  # by the alias of a primary, oldest first: (monotonic() time, server, position)
+    _sample_at = {}  # by the alias of a primary, the time of the next
+    _lock = Lock()
+
+    def written(self, connection):
+        (position, logs) = ask(connection, "SELECT @@gtid_binlog_pos, @@sql_log_bin")
+        if not (position and logs):
+            raise NotSupportedError("nothing is written to the binary log (log_bin, sql_log_bin)")
+        return position.replace(",", "_")
+
+    def reached(self, connection, position):
+        server, applied = self._applied(connection)
+        if _has_reached(applied, position):
+            return True
+        samples, _ = self._sample(connection.settings_dict["TEST"]["MIRROR"])
+        return any(server == primary for _, primary, _ in samples[-1:])
+
+    def seconds_behind(self, connection):
+        samples, is_new = self._sample(connection.settings_dict["TEST"]["MIRROR"])
+        if is_new:
+            position = samples[-1][2].replace("_", ",")
+            ask(connection, "SELECT MASTER_GTID_WAIT(%s, %s)", position, self.PATIENCE)
+        server, applied = self._applied(connection)
+        for noted_at, primary, position in reversed(samples):
+            if server == primary:
+                return 0.0  # the primary by another name: as in a test, or after a promotion
+            if _has_reached(applied, position):
+                return monotonic() - noted_at
+        return inf
+
+    def _applied(self, connection):
+        """Return which server it is, and the position that it has applied."""
+        *server, applied = ask(
+            connection, "SELECT @@hostname, @@port, @@datadir, @@server_id, @@gtid_slave_pos"
+        )
+        return server, applied.replace(",", "_")
+
+    def _sample(self, primary):
+        """Return the samples of the primary, and whether the last of them was taken just now."""
+        with self._lock:
+            now = monotonic()
+            if now < self._sample_at.get(primary, 0):
+                return self._samples.get(primary, ()), False
+            self._sample_at[primary] = now + settings.REPLICA_RETRY  # until it has answered
+        # A connection of its own, which waits for no longer than this, whatever the settings say.
+        connection = connections[primary].copy()
+        limits = dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), self.TIMEOUT)
+        connection.settings_dict["OPTIONS"] = connection.settings_dict["OPTIONS"] | limits
+        try:
+            server, _ = self._applied(connection)
+            position = self.written(connection)
+        except Error:
+            return self._samples.get(primary, ()), False
+        finally:
+            connection.close()
+        oldest = now - settings.REPLICA_MAX_LAG
+        kept = [sample for sample in self._samples.get(primary, ()) if sample[0] >= oldest]
+        self._samples[primary] = samples = (*kept, (now, server, position))
+        self._sample_at[primary] = now + self.EACH
+        return samples, True
+
+
+def _has_reached(applied, position):
+    """Return whether one GTID position is at or after another, in each domain that it names."""
+    applied, wanted = (
+        {gtid.split("-")[0]: int(gtid.split("-")[2]) for gtid in text.split("_") if gtid}
+        for text in (applied, position)
+    )
+    return all(applied.get(domain, 0) >= number for domain, number in wanted.items())

@@ -226,10 +226,12 @@ def unnoted_apps():
 def belongs(model, labels):
     """Return whether the model, or the one whose many-to-many table it is, has one of the labels.
 
-    A label is that of an app, ``"auth"``, or of a model, ``"auth.User"``.
+    A label is that of an app, ``"auth"``, or of a model, ``"auth.User"``, in whatever case, as
+    ``AUTH_USER_MODEL`` may be.
     """
     meta = (model._meta.auto_created or model)._meta.concrete_model._meta
-    return meta.app_label in labels or meta.label in labels
+    labels = {label.lower() for label in labels}
+    return meta.app_label.lower() in labels or meta.label_lower in labels
 
 
 class _Thread(local):

@@ -30,6 +30,7 @@ class ReplicasConfig(AppConfig):
             checks.check_routers,
             checks.check_position,
             checks.check_seconds,
+            checks.check_labels,
         ):
             register(check)
         register(checks.check_servers, Tags.database)

@@ -2,6 +2,7 @@
 
 from sys import modules
 
+from django.apps import apps
 from django.conf import settings
 from django.core import mail
 from django.core.checks import Error, Warning
@@ -17,8 +18,20 @@ SESSIONS = "django.contrib.sessions.middleware.SessionMiddleware"
 MIDDLEWARE = "replicas.consistency.ReadYourWritesMiddleware"
 SHAPE = 'REPLICAS = {"default": ["replica1", "replica2"]}'
 SECONDS = {"REPLICA_MAX_LAG": 60, "REPLICA_RETRY": 10}  # the settings, with a usual value
+LABELS = {  # the settings, with their default
+    "REPLICA_PRIMARY_APPS": '["auth", AUTH_USER_MODEL]',
+    "REPLICA_UNNOTED_APPS": '["sessions"]',
+}
 IN_RECOVERY = """
     SELECT pg_is_in_recovery(), pg_has_role('pg_read_all_stats', 'USAGE')
+"""
+READ_ONLY = """
+    SELECT @@read_only, @@log_bin, @@gtid_slave_pos, EXISTS (
+        SELECT 1 FROM information_schema.user_privileges
+        WHERE privilege_type IN ('READ_ONLY ADMIN', 'SUPER') AND grantee = CONCAT(
+            '''', REPLACE(CURRENT_USER(), '@', '''@'''), ''''
+        )
+    )
 """
 
 
@@ -197,36 +210,108 @@ def check_seconds(**kwargs):
     ]
 
 
+def check_labels(**kwargs):
+    """Check the settings that are labels: each that of an app, or of a model."""
+    known = {model._meta.label_lower for model in apps.get_models()}
+    known |= {config.label.lower() for config in apps.get_app_configs()}
+    messages = []
+    for name, example in LABELS.items():
+        value = getattr(settings, name, [])
+        if not isinstance(value, list | tuple | set):
+            messages.append(
+                Error(
+                    f"{name} is not a list: {value!r}.",
+                    hint=f"Write {name} = {example}",
+                    id="replicas.E014",
+                )
+            )
+            continue
+        messages += [
+            Error(
+                f"{name} names {label!r}, which is no app and no model of INSTALLED_APPS: so it "
+                "has no effect.",
+                hint='Write the label of an app, "auth", or of a model, "auth.User". The label of '
+                'the app "django.contrib.auth" is its last word.',
+                id="replicas.E014",
+            )
+            for label in value
+            if str(label).lower() not in known
+        ]
+    return messages
+
+
 def check_servers(databases=None, **kwargs):
-    """Ask the PostgreSQL servers among ``databases`` what only they know."""
+    """Ask the servers among ``databases`` what only they know."""
     if not shape_is_right() or unknown_aliases():
         return []
     messages = []
     for alias in databases or []:
         connection = connections[alias]
-        if connection.vendor != "postgresql":
+        about_server = ABOUT_SERVERS.get(connection.vendor)
+        if about_server is None or alias not in {name for pair in replicas() for name in pair}:
             continue
         try:
-            in_recovery, sees_receiver = ask(connection, IN_RECOVERY)
+            messages += about_server(alias, connection)
         except DatabaseError:
             continue  # a server that is away has no settings to be wrong: the log says it
-        if alias in dict(replicas()) and not in_recovery and not in_test_run():
-            messages.append(
-                Error(
-                    f'"{alias}" is in REPLICAS, and is no standby: it takes writes, and replays '
-                    "nothing.",
-                    hint=f'Let HOST and PORT of DATABASES["{alias}"] name a standby.',
-                    id="replicas.E012",
-                )
-            )
-        elif alias in dict(replicas()) and in_recovery and not sees_receiver:
-            user = connection.settings_dict["USER"]
-            messages.append(
-                Warning(
-                    f'"{alias}" may not see when its server last heard from the primary: when '
-                    "nobody writes, it soon counts as too far behind.",
-                    hint=f'On the primary: GRANT pg_read_all_stats TO "{user}"',
-                    id="replicas.W011",
-                )
-            )
     return messages
+
+
+def about_postgres(alias, connection):
+    """Yield what is wrong with a PostgreSQL server."""
+    if alias not in dict(replicas()):
+        return
+    in_recovery, sees_receiver = ask(connection, IN_RECOVERY)
+    if not in_recovery and not in_test_run():
+        yield Error(
+            f'"{alias}" is in REPLICAS, and is no standby: it takes writes, and replays nothing.',
+            hint=f'Let HOST and PORT of DATABASES["{alias}"] name a standby.',
+            id="replicas.E012",
+        )
+    elif in_recovery and not sees_receiver:
+        user = connection.settings_dict["USER"]
+        yield Warning(
+            f'"{alias}" may not see when its server last heard from the primary: when nobody '
+            "writes, it soon counts as too far behind.",
+            hint=f'On the primary: GRANT pg_read_all_stats TO "{user}"',
+            id="replicas.W011",
+        )
+
+
+def about_mariadb(alias, connection):
+    """Yield what is wrong with a MariaDB server."""
+    if not connection.mysql_is_mariadb:
+        yield Error(
+            f'"{alias}" is on MySQL, whose positions are others than those of MariaDB.',
+            hint="Write a class like those of replicas/positions.py: it has three methods.",
+            id="replicas.E015",
+        )
+        return
+    read_only, logs, applied, may_write = ask(connection, READ_ONLY)
+    if alias not in dict(replicas()):
+        if not logs:
+            yield Error(
+                f'The server of "{alias}" writes no binary log, which its replicas would follow.',
+                hint="Start the server with log_bin.",
+                id="replicas.E016",
+            )
+        return
+    if in_test_run():
+        return
+    if not (read_only and applied):
+        yield Error(
+            f'"{alias}" is in REPLICAS, and '
+            + ("has applied nothing by GTID." if read_only else "its server is not read_only."),
+            hint=f'Let HOST and PORT of DATABASES["{alias}"] name a replica, with read_only = 1, '
+            "which follows by CHANGE MASTER TO …, MASTER_USE_GTID = slave_pos.",
+            id="replicas.E012",
+        )
+    if may_write:
+        yield Warning(
+            f'The user of "{alias}" may write to it, though its server is read_only.',
+            hint="Use another user than root: REVOKE READ_ONLY ADMIN, SUPER ON *.* from it.",
+            id="replicas.W017",
+        )
+
+
+ABOUT_SERVERS = {"postgresql": about_postgres, "mysql": about_mariadb}

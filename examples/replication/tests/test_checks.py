@@ -2,6 +2,7 @@
 
 import pytest
 from django.apps import apps
+from django.contrib.auth.models import User
 from django.core import mail
 from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
@@ -10,6 +11,7 @@ from django.db import OperationalError, connections
 from replicas import checks, health
 from replicas.consistency import ReadYourWritesMiddleware
 from replicas.positions import LogPosition
+from replicas.reading import is_primary_only
 from replicas.routers import ReplicaRouter
 
 OURS = "replicas.consistency.ReadYourWritesMiddleware"
@@ -162,6 +164,29 @@ def test_seconds_that_are_none(settings, name, value):
     assert ids() == []
 
 
+@pytest.mark.parametrize("name", ["REPLICA_PRIMARY_APPS", "REPLICA_UNNOTED_APPS"])
+@pytest.mark.parametrize("wrong", ["django.contrib.sessions", "sesions", "auth.Usr", 7])
+def test_a_label_that_is_nobodys(settings, name, wrong):
+    setattr(settings, name, ["auth", "reviews.Review", "Auth.user", wrong])
+    (message,) = ours()
+    assert message.id == "replicas.E014" and name in message.msg and repr(wrong) in message.msg
+
+
+@pytest.mark.parametrize("name", ["REPLICA_PRIMARY_APPS", "REPLICA_UNNOTED_APPS"])
+@pytest.mark.parametrize("value", ["sessions", None])
+def test_labels_that_are_no_list(settings, name, value):
+    setattr(settings, name, value)
+    (message,) = ours()
+    assert message.id == "replicas.E014" and f"Write {name} = " in message.hint
+
+
+def test_a_label_is_known_in_any_case(settings):
+    """As AUTH_USER_MODEL is: Django finds the model of "auth.user" too."""
+    for label in ("auth.User", "auth.user", "AUTH"):
+        settings.REPLICA_PRIMARY_APPS = [label]
+        assert is_primary_only(User)
+
+
 def test_a_position_of_another_engine(settings):
     settings.REPLICA_POSITION = "test_checks.ServerPosition"
     message, *others = ours()
@@ -198,13 +223,23 @@ def test_the_app_is_missing(settings):
 
 
 class Server:
-    """Stands for a connection to PostgreSQL: ``tests/test_postgres.py`` has real ones."""
+    """Stands for a connection to PostgreSQL: ``test_postgres`` has real ones."""
 
     vendor = "postgresql"
 
     def __init__(self, in_recovery=False, sees_receiver=True):
         self.answer = in_recovery, sees_receiver
         self.settings_dict = {"USER": "shop"}
+
+
+class MariaDB:
+    """Stands for a connection to MariaDB, or to MySQL: ``test_mariadb`` has real ones."""
+
+    vendor = "mysql"
+
+    def __init__(self, read_only=1, logs=1, applied="0-1-42", may_write=0, is_mariadb=True):
+        self.answer = read_only, logs, applied, may_write
+        self.mysql_is_mariadb = is_mariadb
 
 
 def away():
@@ -242,3 +277,14 @@ def test_what_only_servers_know(servers):
     assert servers(Server(), Server()) == ["replicas.E012"]
     assert servers(Server(), Server(sees_receiver=False)) == ["replicas.E012"]
     assert servers(away(), away()) == []
+
+
+def test_what_only_mariadb_servers_know(servers):
+    primary = MariaDB(read_only=0, applied="", may_write=1)
+    assert servers(primary, MariaDB()) == []
+    assert servers(primary, MariaDB(logs=0)) == []  # nobody follows it
+    assert servers(MariaDB(read_only=0, applied="", logs=0), MariaDB()) == ["replicas.E016"]
+    assert servers(primary, MariaDB(read_only=0)) == ["replicas.E012"]
+    assert servers(primary, MariaDB(applied="")) == ["replicas.E012"]
+    assert servers(primary, MariaDB(may_write=1)) == ["replicas.W017"]
+    assert servers(primary, MariaDB(is_mariadb=False)) == ["replicas.E015"]

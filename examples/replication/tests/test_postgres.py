@@ -2,28 +2,16 @@
 
 import json
 import os
-import shutil
 import signal
-import subprocess
-import tempfile
-from contextlib import suppress
-from pathlib import Path
-from time import monotonic, sleep
 
 import pytest
-
-BIN = Path(
-    shutil.which("initdb")
-    or next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), reverse=True)), "none")
-).parent
-ROOT = os.geteuid() == 0  # as which PostgreSQL does not run
-USER = "nobody" if ROOT else None
+from servers import PostgreSQL, Unavailable
 
 SETTINGS = """
 SERVER = {{
     "ENGINE": "django.db.backends.postgresql",
-    "NAME": "postgres",
-    "USER": "clockmaker",
+    "NAME": "shop",
+    "USER": "postgres",
     "HOST": "{folder}",
 }}
 DATABASES = {{
@@ -89,7 +77,7 @@ def error_of(sql):
     except DatabaseError as error:
         return str(error).splitlines()[0]
     finally:
-        own["USER"], own["OPTIONS"] = "clockmaker", {}
+        own["USER"], own["OPTIONS"] = "postgres", {}
         connections["replica1"].close()
 
 with connections["default"].cursor() as cursor:
@@ -122,71 +110,32 @@ print(json.dumps(seen))
 """
 
 
-@pytest.fixture
-def servers():
-    """A primary and a standby that streams from it; yields the folder of their sockets."""
-    pytest.importorskip("psycopg", reason="psycopg is not installed")
-    if not (BIN / "initdb").exists():
-        pytest.skip("there is no PostgreSQL server on this machine")
-    # Not in tmp_path, which is closed to other users.
-    folder = Path(tempfile.mkdtemp(prefix="pg"))
-    if ROOT:
-        shutil.chown(folder, USER)
-    kwargs = {"user": USER, "cwd": folder, "stdout": subprocess.DEVNULL}
-    primary, standby = folder / "primary", folder / "standby"
-    processes = []
+@pytest.fixture(scope="module")
+def started():
     try:
-        initdb = [BIN / "initdb", "-D", primary, "-A", "trust", "-U", "clockmaker", "--no-sync"]
-        subprocess.run(initdb, check=True, **kwargs)
-        subprocess.run(["cp", "-a", primary, standby], check=True, **kwargs)
-        (standby / "standby.signal").touch()
-        with (standby / "postgresql.conf").open("a") as file:
-            file.write(f"primary_conninfo = 'host={folder} port=5501 user=clockmaker'\n")
-        for data, port in [(primary, 5501), (standby, 5502)]:
-            options = ["-k", str(folder), "-p", str(port), "-c", "listen_addresses=", "-F"]
-            command = [BIN / "postgres", "-D", data, *options]
-            processes.append(subprocess.Popen(command, stderr=subprocess.DEVNULL, **kwargs))
-        for port in 5501, 5502:
-            wait_until_ready(folder, port)
-        yield folder
-    finally:
-        for sender in ask(folder, 5501, "SELECT pid FROM pg_stat_replication"):
-            os.kill(*sender, signal.SIGCONT)  # one that was stopped can't be terminated
-        for process in processes:
-            process.terminate()
-            process.wait(20)
-        shutil.rmtree(folder)
+        with PostgreSQL() as servers:
+            yield servers
+    except Unavailable as error:
+        pytest.skip(str(error))
 
 
-def ask(folder, port, sql):
-    """Return the rows, or an empty list."""
-    import psycopg
-
-    with psycopg.connect(host=folder, port=port, user="clockmaker", dbname="postgres") as opened:
-        cursor = opened.execute(sql)
-        return cursor.fetchall() if cursor.description is not None else []
-
-
-def wait_for(true):
-    end = monotonic() + 20
-    while not true():
-        assert monotonic() < end
-        sleep(0.05)
-
-
-def wait_until_ready(folder, port):
-    import psycopg
-
-    def ready():
-        with suppress(psycopg.OperationalError):
-            return ask(folder, port, "SELECT 1")
-
-    wait_for(ready)
+@pytest.fixture
+def servers(started):
+    """A primary and two standbys that stream from it, with an empty database ``shop``."""
+    for statement in (
+        "DROP DATABASE IF EXISTS shop WITH (FORCE)",
+        "DROP ROLE IF EXISTS plain, analyst",
+        "CREATE DATABASE shop OWNER shop",
+    ):
+        started.sql("primary", statement)
+    for name in started.names[1:]:
+        started.wait_until_caught_up(name)
+    return started
 
 
 def test_only_the_settings_change(servers, manage):
     with (manage.folder / "shop/settings.py").open("a") as file:
-        file.write(SETTINGS.format(folder=servers))
+        file.write(SETTINGS.format(folder=servers.folder))
     assert manage("migrate", "--verbosity", "0").returncode == 0
     process = manage("shell", "--verbosity", "0", "-c", SCRIPT)
     assert process.returncode == 0, process.stderr
@@ -215,16 +164,16 @@ def test_only_the_settings_change(servers, manage):
 def test_what_check_asks_the_servers(servers, manage):
     check = ["check", "--database", "default", "--database", "replica1"]
     with (manage.folder / "shop/settings.py").open("a") as file:
-        file.write(SETTINGS.format(folder=servers))
+        file.write(SETTINGS.format(folder=servers.folder))
         file.flush()
         assert manage(*check).stdout == "System check identified no issues (0 silenced).\n"
         file.write('DATABASES["replica1"] |= {"USER": "plain"}\n')
         file.flush()
-        ask(servers, 5501, "CREATE ROLE plain LOGIN")
-        wait_for(lambda: ask(servers, 5502, "SELECT FROM pg_roles WHERE rolname = 'plain'"))
+        servers.sql("primary", "CREATE ROLE plain LOGIN")
+        servers.wait_until_caught_up("standby1")
         stderr = manage(*check).stderr
         assert "(replicas.W011)" in stderr and 'GRANT pg_read_all_stats TO "plain"' in stderr
-        file.write('DATABASES["replica1"] |= {"USER": "clockmaker"}\n')
+        file.write('DATABASES["replica1"] |= {"USER": "postgres"}\n')
         # The primary under another address: nothing of the entries tells that it is no standby.
         file.write('DATABASES["replica1"] |= {"PORT": "5501", "HOST": SERVER["HOST"] + "/."}\n')
     process = manage(*check)
@@ -285,18 +234,20 @@ with reading.scope():
 @pytest.mark.parametrize("form", BY_OPTIONS)
 def test_a_standby_is_known_by_what_it_is(servers, manage, form):
     """A replica that shares its primary's NAME, HOST and PORT was taken for the primary."""
-    (servers / "services").write_text(SERVICES.format(folder=servers))
+    (servers.folder / "services").write_text(SERVICES.format(folder=servers.folder))
     with (manage.folder / "shop/settings.py").open("a") as file:
-        file.write(SETTINGS.format(folder=servers) + BY_OPTIONS[form])
+        file.write(SETTINGS.format(folder=servers.folder) + BY_OPTIONS[form])
     assert manage("migrate", "--verbosity", "0").returncode == 0
     check = ["check", "--database", "default", "--database", "replica1"]
     assert manage(*check).stdout == "System check identified no issues (0 silenced).\n"
     process = manage("shell", "--verbosity", "0", "-c", LAG)
     assert process.stdout == "default 1\n", process.stderr
     if form == "hosts":  # without a standby the driver takes the primary, which is not behind
-        pg_ctl = [BIN / "pg_ctl", "stop", "-w", "-m", "fast", "-D", servers / "standby"]
-        subprocess.run(pg_ctl, check=True, user=USER, cwd=servers, stdout=subprocess.DEVNULL)
-        process = manage("shell", "--verbosity", "0", "-c", NO_STANDBY)
+        servers.kill("standby1")
+        try:
+            process = manage("shell", "--verbosity", "0", "-c", NO_STANDBY)
+        finally:
+            servers.start("standby1")
         assert process.stdout == "replica1 2 0.0\n", process.stderr
 
 
@@ -314,13 +265,15 @@ print(round(health.seconds_behind("replica1")))
 def test_a_primary_that_is_not_heard_of(servers, manage):
     """Its walsender stands still: the connection looks alive, for wal_receiver_timeout."""
     with (manage.folder / "shop/settings.py").open("a") as file:
-        file.write(SETTINGS.format(folder=servers))
-    ask(servers, 5501, "CREATE TABLE written AS SELECT 1")
-    ask(servers, 5501, "CREATE ROLE plain LOGIN")
-    wait_for(lambda: ask(servers, 5502, "SELECT FROM pg_roles WHERE rolname = 'plain'"))
-    ((sender,),) = ask(servers, 5501, "SELECT pid FROM pg_stat_replication")
+        file.write(SETTINGS.format(folder=servers.folder))
+    servers.sql("primary", "CREATE TABLE written AS SELECT 1")
+    senders = "SELECT pid FROM pg_stat_replication WHERE application_name = 'standby1'"
+    ((sender,),) = servers.sql("primary", senders)
     os.kill(sender, signal.SIGSTOP)
-    process = manage("shell", "--verbosity", "0", "-c", BEHIND)
+    try:
+        process = manage("shell", "--verbosity", "0", "-c", BEHIND)
+    finally:
+        os.kill(sender, signal.SIGCONT)
     first, then = map(int, process.stdout.split())
     assert then - first == 3, process.stderr
 
@@ -328,10 +281,10 @@ def test_a_primary_that_is_not_heard_of(servers, manage):
 def test_a_user_who_may_not_see_the_receiver(servers, manage):
     """The last COMMIT that was applied is a bound too, if one that grows while nobody writes."""
     with (manage.folder / "shop/settings.py").open("a") as file:
-        file.write(SETTINGS.format(folder=servers))
+        file.write(SETTINGS.format(folder=servers.folder))
         file.write('DATABASES["replica1"] |= {"USER": "plain"}\n')
-    ask(servers, 5501, "CREATE ROLE plain LOGIN")
-    wait_for(lambda: ask(servers, 5502, "SELECT FROM pg_roles WHERE rolname = 'plain'"))
+    servers.sql("primary", "CREATE ROLE plain LOGIN")
+    servers.wait_until_caught_up("standby1")
     process = manage("shell", "--verbosity", "0", "-c", BEHIND)
     first, then = map(int, process.stdout.split())
     assert 2 <= then - first <= 4 and then < 20, process.stderr
@@ -358,10 +311,49 @@ print(missed)
 def test_a_commit_that_waits_for_no_disk(servers, manage):
     """With synchronous_commit = off, a COMMIT returns before the log is written."""
     with (manage.folder / "shop/settings.py").open("a") as file:
-        file.write(SETTINGS.format(folder=servers))
+        file.write(SETTINGS.format(folder=servers.folder))
         file.write('DATABASES["default"]["OPTIONS"] = {"options": "-c synchronous_commit=off"}\n')
     assert manage("migrate", "--verbosity", "0").returncode == 0
-    applied = "SELECT FROM pg_tables WHERE tablename = 'products_product'"
-    wait_for(lambda: ask(servers, 5502, applied))
+    servers.wait_until_caught_up("standby1")
     process = manage("shell", "--verbosity", "0", "-c", OWN_WRITES)
     assert process.stdout == "0\n", process.stderr
+
+
+DIES = """
+import logging
+from django.db import OperationalError, connections
+from products.models import Product
+from replicas import reading
+
+logging.getLogger("replicas").setLevel("CRITICAL")
+Product.objects.bulk_create(Product(name=str(n), description="", price=3) for n in range(9))
+with reading.scope() as scope:
+    while reading.database() != "replica1":
+        pass
+    seen = []
+    try:
+        for product in Product.objects.order_by("pk").iterator(chunk_size=2):
+            seen.append((product.name, product._state.db))
+            if len(seen) == 3:
+                other = connections["replica1"].copy()
+                with other.cursor() as cursor:
+                    cursor.execute(
+                        "SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity "
+                        "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+                    )
+    except OperationalError as error:
+        print(len(seen), seen[-1])
+    print(Product.objects.count(), reading.database())
+"""
+
+
+def test_an_iterator_whose_replica_dies(servers, manage):
+    """Rows that were given can't be taken back: the error is the caller's, and no row comes twice.
+
+    The next query goes to the primary.
+    """
+    with (manage.folder / "shop/settings.py").open("a") as file:
+        file.write(SETTINGS.format(folder=servers.folder))
+    assert manage("migrate", "--verbosity", "0").returncode == 0
+    process = manage("shell", "--verbosity", "0", "-c", DIES)
+    assert process.stdout.splitlines() == ["4 ('3', 'replica1')", "9 replica1"], process.stderr

