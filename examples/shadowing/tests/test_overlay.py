@@ -17,6 +17,9 @@ from overlay.export import PROLOGUE
 from overlay.rows import differences, discard, keep, origins, overlaid_models
 from overlay.tables import LAST_SNAPSHOT_KEY
 from products.models import Category, Product
+from tests import marks
+
+pytestmark = marks.rows
 
 
 @pytest.fixture
