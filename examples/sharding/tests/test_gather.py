@@ -304,6 +304,7 @@ def test_an_error_of_a_statement_is_not_a_shard_that_is_down(customers, partial)
         ({"sqlstate": None}, ("connection refused",), True),
         ({}, (1205, "Lock wait timeout exceeded"), False),
         ({}, (2006, "Server has gone away"), True),
+        ({}, (1049, "Unknown database"), True),
         ({"sqlite_errorcode": 5}, (), False),  # busy
         ({"sqlite_errorcode": 14}, (), True),  # can't be opened
         ({"sqlite_errorcode": 522}, (), True),  # an error of the disk: a short read
