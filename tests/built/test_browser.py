@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from looks import audit
 
 ROOT = Path(__file__).parents[2]
 SITE = ROOT / "_build" / "site"
@@ -109,8 +110,32 @@ def test_axe_finds_nothing(open_page, path):
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         for dark, options in ((False, {}), (True, COLOURS)):
             page.emulate_media(color_scheme="dark" if dark else "light")
-            found = Axe().run(page, options=options | {"resultTypes": ["violations"]})
+            found = audit(page, **options)
             assert not found.violations_count, (width, dark, found.generate_report())
+
+
+HARD_TO_READ = """() => {
+    for (const [n, node] of document.querySelectorAll("#main p, #main dt").entries()) {
+        if (n % 7 == 2) node.style.color = "#9aa";
+        if (n % 7 == 3) node.style.backgroundColor = "#777";
+        if (n % 7 == 4) node.style.opacity = ".5";
+        if (n % 7 == 5) Object.assign(node.style, {color: "#888", fontSize: "24px"});
+        if (n % 7 == 6) Object.assign(node.style, {color: "#888"});
+    }
+}"""
+
+
+def test_looking_once_at_each_look_finds_all_that_axe_finds(open_page):
+    found = []
+    for run in (audit, lambda page, **options: Axe().run(page, options=options)):
+        page = open_page("/glossary.html")
+        page.evaluate(HARD_TO_READ)
+        for dark in (False, True):
+            page.emulate_media(color_scheme="dark" if dark else "light")
+            (violation,) = run(page, **COLOURS).response["violations"]
+            found.append({str(node["target"]) for node in violation["nodes"]})
+    assert found[:2] == found[2:]
+    assert min(map(len, found)) > 10
 
 
 def test_the_dark_is_dark(open_page):
@@ -283,6 +308,35 @@ def test_a_wide_table_is_cards_on_a_phone(open_page):
     assert len({box["x"] for box in boxes[1]}) == 1
     label = "node => getComputedStyle(node, '::before').content"
     assert cells[1].nth(1).evaluate(label) == '"What is split"'
+
+
+WITH_TABS = "/contributing.html"
+
+
+def test_tabs_for_engines_by_keyboard_and_the_choice_is_kept(open_page):
+    page = open_page(WITH_TABS)
+    tabs, panels = page.get_by_role("tab"), page.locator(".engine")
+    assert tabs.all_inner_texts() == ["SQLite", "PostgreSQL and MariaDB"]
+    assert [panel.is_visible() for panel in panels.all()] == [True, False]
+    assert not page.locator(".engine-name:visible").count()
+    tabs.first.focus()
+    page.keyboard.press("ArrowRight")
+    assert [panel.is_visible() for panel in panels.all()] == [False, True]
+    assert page.evaluate("document.activeElement.textContent") == "PostgreSQL and MariaDB"
+    page.keyboard.press("Tab")  # One stop for all the tabs.
+    assert page.evaluate("document.activeElement.closest('[role=tabpanel]') !== null")
+    page.reload()
+    assert [panel.is_visible() for panel in panels.all()] == [False, True]
+    page.evaluate("localStorage.setItem('engine', 'MariaDB')")
+    page.reload()
+    tabs.last.click()
+    assert page.evaluate("localStorage.getItem('engine')") == "MariaDB"
+    page.evaluate("localStorage.setItem('engine', 'Oracle')")
+    page.reload()
+    assert [panel.is_visible() for panel in panels.all()] == [True, False]
+    page.emulate_media(media="print")
+    assert [panel.is_visible() for panel in panels.all()] == [True, True]
+    assert page.locator(".engine-name:visible").count() == 2
 
 
 def test_the_skip_link(open_page):

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
+from looks import audit
 
 from slides.to_pdf import count_pages, print_deck
 
@@ -192,7 +192,7 @@ def test_the_speaker_sees_notes_and_a_timer(deck):
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_axe_finds_nothing(open_deck, dark):
-    page, axe = open_deck(dark=dark, reduced_motion="reduce"), Axe()
+    page = open_deck(dark=dark, reduced_motion="reduce")
     for part in (
         "h1",
         "h2",
@@ -204,7 +204,7 @@ def test_axe_finds_nothing(open_deck, dark):
         "a",
     ):
         page.evaluate(SHOW, part)
-        found = axe.run(page).response["violations"]
+        found = audit(page).response["violations"]
         assert found == [], f"{part}: {json.dumps(found, indent=1)}"
 
 
