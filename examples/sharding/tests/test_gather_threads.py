@@ -1,4 +1,4 @@
-"""Scatter-gather with a thread a shard, as on servers; here on files."""
+"""Scatter-gather with a thread a shard, as on servers; SQLite's files are taken for such."""
 
 import threading
 
@@ -15,14 +15,15 @@ CUSTOMERS = Customer.objects.all()
 
 @pytest.fixture
 def threads(shop, monkeypatch):
-    monkeypatch.setattr(scatter, "_threads", {})
-    # What it is that SQLite's files are taken for: anything but SQLite.
-    for alias in settings.SHARDS:
-        monkeypatch.setattr(type(connections[alias]), "vendor", "a server")
-    yield
-    for pool in scatter._threads.values():
-        pool.submit(connections.close_all).result()
-        pool.shutdown()
+    with monkeypatch.context() as patch:
+        patch.setattr(scatter, "_threads", {})
+        for alias in settings.SHARDS:
+            if connections[alias].vendor == "sqlite":
+                patch.setattr(type(connections[alias]), "vendor", "a server")
+        yield
+        for pool in scatter._threads.values():
+            pool.submit(connections.close_all).result()
+            pool.shutdown()
 
 
 def who(rows):
@@ -59,6 +60,7 @@ def test_a_gather_within_a_gather_does_not_wait_for_itself(threads):
 
 def test_who_listens_here_hears_the_threads(threads):
     heard = []
+    gather.count(CUSTOMERS)  # from here on they have their connections, which are not part of it
 
     def listen(execute, sql, params, many, context):
         heard.append(context["connection"].alias)
