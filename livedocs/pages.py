@@ -13,6 +13,7 @@ from sybil.evaluators.doctest import OutputChecker
 from sybil.example import SybilFailure
 from sybil.parsers.abstract.doctest import DocTestStringParser
 
+from livedocs.engines import blank, of_page, text_for
 from livedocs.interpreter import FLAGS
 from livedocs.session import EXAMPLES, ROOT, Broken, Session, digest, digest_project
 from livedocs.slips import (
@@ -35,10 +36,14 @@ class Page(Document):
     engine = "sqlite"  # What all pages run on, one of `servers.ENGINES`.
 
     def __init__(self, text: str, path: str) -> None:
-        super().__init__(text, path)
         self.file = Path(path)
         self.name = self.file.relative_to(ROOT).as_posix()
         self.project = project_of(self.file, text)
+        engines, self.limits = of_page(text)
+        self.runs = self.engine in engines
+        # Without a project there is no database, and nothing that an engine changes.
+        on_it = self.runs and (self.project or self.engine == "sqlite")
+        super().__init__(text_for(text, self.engine) if on_it else blank(text), path)
         self.fingerprint = fingerprint(self.file)
         self.session: Session | None = None
         # The line, path and hash of each file shown.
@@ -182,6 +187,10 @@ def end_page(example: Example) -> str:
     )
 
 
+def skip_page(example: Example) -> None:
+    raise SkipTest(f"not on {example.document.engine}: {example.document.limits}")
+
+
 def skip_next(example: Example) -> None:
     example.document.reason = example.parsed
 
@@ -240,7 +249,9 @@ def parse_skips(document: Document) -> Iterable[Region]:
 
 
 def parse_end(document: Document) -> Iterable[Region]:
-    if document.regions:
+    if not document.runs:
+        yield Region(0, 0, evaluator=skip_page)
+    elif document.regions:
         yield Region(document.end, document.end, evaluator=end_page)
 
 

@@ -9,27 +9,34 @@ import pytest
 from sybil.integration.pytest import SybilItem
 
 from livedocs.pages import Page, fingerprint, text_of
-from livedocs.servers import ENGINES, ServerError, find
+from livedocs.servers import ENGINES, ServerError, find, server_of
 from livedocs.session import ROOT
 
 FILE = ROOT / "_build" / "verified.json"
 
 
-def read() -> dict[str, dict]:
-    """The entries of those pages that are still as they were when they ran, by their paths."""
-    entries = json.loads(FILE.read_text()) if FILE.exists() else {}
-    return {name: entry for name, entry in entries.items() if is_current(ROOT / name, entry)}
+def read() -> dict[str, dict[str, dict]]:
+    """The runs of those pages that are still as they were when they ran, by their paths.
+
+    A page has a run for each engine and each version of Django, "postgresql, Django 5.2" say.
+    """
+    pages = json.loads(FILE.read_text()) if FILE.exists() else {}
+    current = {name: current_runs(ROOT / name, runs) for name, runs in pages.items()}
+    return {name: runs for name, runs in current.items() if runs}
 
 
-def is_current(page: Path, entry: dict) -> bool:
-    return page.exists() and fingerprint(page) == entry["fingerprint"]
+def current_runs(page: Path, runs: dict) -> dict[str, dict]:
+    now = page.exists() and fingerprint(page)
+    # A record that an older livedocs wrote has another shape, and counts as none.
+    runs = {name: run for name, run in runs.items() if isinstance(run, dict)}
+    return {name: run for name, run in runs.items() if run.get("fingerprint") == now}
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
     """Let the report of a block, which may come from a worker, say which block it is of."""
     page = item.example.document if isinstance(item, SybilItem) else None
-    if not isinstance(page, Page):
+    if not isinstance(page, Page) or not page.runs:
         return (yield)
     region, line = item.example.region, item.example.line
     kind = region.evaluator.__name__
@@ -40,6 +47,7 @@ def pytest_runtest_call(item):
         block = {"kind": kind, "line": line, "text": text_of(page, region)}
         databases = page.session.databases if page.session else {}
         ran = {"page": page.name, "fingerprint": page.fingerprint, "databases": databases}
+        ran["engine"] = page.engine
         item.user_properties.append(
             ("livedocs", ran | {"block": block, "blocked": broken_before is not None})
         )
@@ -49,7 +57,7 @@ class Recorder:
     """Gathers what the tests, of every worker if there are several, report."""
 
     def __init__(self):
-        self.entries = read()
+        self.pages = read()
 
     def pytest_runtest_logreport(self, report):
         for name, ran in report.user_properties:
@@ -60,19 +68,26 @@ class Recorder:
         self,
         report,
         page: str,
+        engine: str,
         fingerprint: str,
         databases: dict[str, str],
         block: dict,
         blocked: bool,
     ) -> None:
         on = {
+            "engine": engine,
             "fingerprint": fingerprint,
             "python": platform.python_version(),
             "django": django.__version__,
         }
-        entry = self.entries.setdefault(page, {})
+        runs = self.pages.setdefault(page, {})
+        name = f"{engine}, Django {'.'.join(map(str, django.VERSION[:2]))}"
+        entry = runs.get(name, {})
         if not entry.items() >= on.items():
-            self.entries[page] = entry = on | {"databases": {}, "blocks": {}}
+            entry = on | {"databases": {}, "blocks": {}}
+        # A run of an older state of the page is none any more.
+        kept = {key: run for key, run in runs.items() if run["fingerprint"] == fingerprint}
+        self.pages[page] = kept | {name: entry}
         entry["databases"].update(databases)
         block["outcome"] = "failed" if blocked else report.outcome
         if report.skipped:
@@ -81,7 +96,7 @@ class Recorder:
 
     def pytest_sessionfinish(self):
         FILE.parent.mkdir(exist_ok=True)
-        FILE.write_text(json.dumps(self.entries, indent=1, sort_keys=True))
+        FILE.write_text(json.dumps(self.pages, indent=1, sort_keys=True))
 
 
 def pytest_addoption(parser):
@@ -94,7 +109,7 @@ def pytest_configure(config):
     Page.engine = config.option.engine
     if Page.engine != "sqlite":
         try:
-            find("postgresql" if Page.engine == "mixed" else Page.engine)
+            find(server_of(Page.engine))
         except ServerError as error:
             raise pytest.UsageError(str(error)) from None
     if not hasattr(config, "workerinput"):

@@ -61,7 +61,7 @@ class PostgreSQL:
         self.create = [bin / "initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-N"]
         self.create += ["-E", "UTF8", "--locale=C.UTF-8"]
         self.run = [bin / "postgres", "-D", self.data, "-k", folder, "-h", ""]
-        self.run += ["-c", "fsync=off", "-c", "full_page_writes=off"]
+        self.run += ["-N", "300", "-c", "fsync=off", "-c", "full_page_writes=off"]
         self.client = [bin / "psql", "-X", "-q", "-h", folder, "-U", "postgres", "-d", "postgres"]
         self.first = f"CREATE ROLE {DATABASE_USER} LOGIN CREATEDB"
         self.address = {"HOST": str(folder), "USER": DATABASE_USER}
@@ -77,10 +77,7 @@ class MariaDB:
     name, driver, users = "MariaDB", "MySQLdb", ("mysql", "nobody")
     django = "django.db.backends.mysql"
     missing = "MariaDB is not here: install it (on Debian and Ubuntu: apt install mariadb-server)"
-    no_driver = (
-        "mysqlclient is not here: make test ENGINE=mariadb installs it, which takes a compiler and "
-        "headers (on Debian and Ubuntu: apt install gcc libmariadb-dev pkg-config)"
-    )
+    no_driver = "mysqlclient is not here: make test ENGINE=mariadb installs it"
 
     @staticmethod
     def programs() -> Path | None:
@@ -118,6 +115,10 @@ class MariaDB:
 
 
 SERVERS = {"postgresql": PostgreSQL, "mariadb": MariaDB}
+
+
+def server_of(engine: str) -> str:
+    return "postgresql" if engine == "mixed" else engine
 
 
 def find(engine: str) -> Path:
@@ -241,7 +242,7 @@ def tell_end(kind, process: subprocess.Popen, folder: Path) -> None:
 
 
 def main(engine: str, dashes: str, *command: str) -> int:
-    server = Server(engine)
+    server = Server(server_of(engine))
     try:
         return subprocess.run(command, env=os.environ | server.kind.variables).returncode
     except KeyboardInterrupt:
@@ -251,10 +252,18 @@ def main(engine: str, dashes: str, *command: str) -> int:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--keep"]:
-        keep(sys.argv[2])
-    else:
-        try:
-            sys.exit(main(*sys.argv[1:]))
-        except ServerError as error:
-            sys.exit(str(error))
+    match sys.argv[1:]:
+        case ["--keep", engine]:
+            keep(engine)
+        case ["--find", engine]:
+            try:
+                find(server_of(engine))
+            except ServerError as error:
+                sys.exit(str(error))
+        case [engine, "--", _, *_] if engine in ENGINES[1:]:
+            try:
+                sys.exit(main(*sys.argv[1:]))
+            except ServerError as error:
+                sys.exit(str(error))
+        case _:
+            sys.exit(f"write: python -m livedocs.servers {'|'.join(ENGINES[1:])} -- command")

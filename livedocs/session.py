@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from livedocs.interpreter import TIMEOUT, Interpreter
-from livedocs.servers import Server, ServerError
+from livedocs.servers import Server, ServerError, server_of
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -63,7 +63,7 @@ class Session:
         """Have the project's databases on a server: on this process's own, without databases."""
         try:
             if not Session.server or Session.server.end():
-                Session.server = Server("postgresql" if engine == "mixed" else engine)
+                Session.server = Server(server_of(engine))
             Session.server.drop_all()
         except ServerError as error:
             raise Broken(f"{error}\n") from None

@@ -1,37 +1,61 @@
 """The Sphinx extension: marks each rendered block that a run proved, and warns of the others."""
 
+import shutil
 import textwrap
+from collections import Counter
 from itertools import groupby
 from pathlib import Path
 
 from docutils import nodes
+from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-from livedocs import record
+from livedocs import engines, record
 from livedocs.session import ROOT
 from livedocs.slips import other_name
 
 logger = logging.getLogger(__name__)
 
-KINDS = {
-    "place_file": "a file, typed",
-    "include_file": "a file of the project",
-    "run_python": "Python",
-    "run_console": "commands",
-}
+#: The kinds of block that a reader sees, of those in the record.
+KINDS = ("place_file", "include_file", "run_python", "run_console")
+TITLES = {engine: name for name, engine in engines.NAMES.items()} | {"mixed": "mixed"}
 
 
 class verified_pages(nodes.General, nodes.Element):
-    """Stands for the list of every page and its blocks, until the record is at hand."""
+    """Stands for the table of every page and its runs, until the record is at hand."""
+
+
+class engine_tab(nodes.General, nodes.Element):
+    """A tab: what the page shows of some engines alone."""
 
 
 class VerifiedPages(SphinxDirective):
-    """``.. verified-pages::`` lists every page that was run, with its blocks and where they ran."""
+    """``.. verified-pages::`` is a table of every page that was run, and of what it ran on."""
 
     def run(self) -> list[nodes.Node]:
         return [verified_pages()]
+
+
+class EngineTab(SphinxDirective):
+    """``.. engine:: PostgreSQL and MariaDB`` is a tab: tabs that follow each other are a group."""
+
+    has_content = True
+    required_arguments = 1
+    final_argument_whitespace = True
+    option_spec = {"mixed": directives.flag}
+
+    def run(self) -> list[nodes.Node]:
+        name = self.arguments[0]
+        if self.env.app.builder.name == "revealjs" or not engines.of_tab(name):
+            raise self.error(
+                f"a slide has no tabs, and a tab is of {', '.join(engines.NAMES)}: {name}"
+            )
+        tab = engine_tab("", nodes.paragraph("", name, classes=["engine-name"]))
+        tab["engines"], tab["mixed"] = engines.of_tab(name), "mixed" in self.options
+        tab += self.parse_content_to_nodes()
+        return [tab]
 
 
 def read_record(app: Sphinx, config) -> None:
@@ -49,33 +73,78 @@ def number_as_in_the_file(app: Sphinx, path: Path, docname: str, content: list[s
 
 def mark_and_audit(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     for place in list(doctree.findall(verified_pages)):
-        place.replace_self(list_pages(app, docname))
+        place.replace_self(table_of_pages(app, docname))
+    say_limits(doctree)
+    name_mixed(doctree)
     blocks = sorted(doctree.findall(is_block), key=lambda node: (page_of(node), line_of(node)))
     for page, of_page in groupby(blocks, page_of):
-        entry = app.config.livedocs_record.get(page)
-        of_page = list(of_page)
-        to_prove = [node for node in of_page if must_run(node)]
-        if entry is None:
-            if to_prove:
+        runs = app.config.livedocs_record.get(page, {}).values()
+        limits, _ = engines.of_page((ROOT / page).read_text())
+        of_page, told = list(of_page), False
+        for node, after in zip(of_page, [*of_page[1:], None], strict=True):
+            if not must_run(node):
+                continue
+            on = [engine for engine in engines_of(node) if engine in limits]
+            mine = [run for run in runs if run["engine"] in on]
+            if mine:
+                mark(node, after and line_of(after), mine)
+            elif "sqlite" not in on:
+                names = [name for name, engine in engines.NAMES.items() if engine in on]
+                add_mark(
+                    node, f"Not run for this site, which had no {' and no '.join(names)}", False
+                )
+            elif not told:
+                told = True
                 warn(
                     f"{page}: it was not run as it now stands, so that none of its blocks is "
                     "proven",
-                    to_prove[0],
+                    node,
                 )
-            continue
-        for node, after in zip(of_page, [*of_page[1:], None], strict=True):
-            if node not in to_prove:
-                continue
-            examples = examples_within(entry, line_of(node), after and line_of(after))
-            reasons = {example.get("reason") for example in examples}
-            if why := why_unproven(node, entry, examples):
-                warn(f"no passing example covers this block: {why}", node)
-            elif reasons == {None}:
-                add_mark(node, f"Run on {where(entry)}", "livedocs-run")
-            else:
-                add_mark(
-                    node, f"Not run: {', '.join(sorted(reasons - {None}))}", "livedocs-skipped"
-                )
+
+
+def mark(node: nodes.Element, end: int | None, runs: list[dict]) -> None:
+    """Say under a block what it ran on; warn if it did not in one of its page's runs."""
+    ran, reasons = [], set()
+    for run in runs:
+        examples = examples_within(run, line_of(node), end)
+        if why := why_unproven(node, run, examples):
+            warn(f"no passing example covers this block: {why}", node)
+            return
+        skipped = {example["reason"] for example in examples if "reason" in example}
+        reasons |= skipped
+        ran += [] if skipped else [run]
+    if ran:
+        add_mark(node, f"Run on {where(ran)}", True)
+    else:
+        add_mark(node, f"Not run: {', '.join(sorted(reasons))}", False)
+
+
+def say_limits(doctree: nodes.document) -> None:
+    """Tell the reader, below the title, of the engines that a page can't run on, and why."""
+    limits, why = engines.of_page(Path(doctree["source"]).read_text())
+    if why and (title := doctree.next_node(nodes.title)):
+        names = [name for name, engine in engines.NAMES.items() if engine in limits]
+        text = f"This page runs on {' and '.join(names)} only: {why}"
+        note = nodes.paragraph("", text, classes=["livedocs-limits"])
+        title.parent.insert(title.parent.index(title) + 1, note)
+
+
+def name_mixed(doctree: nodes.document) -> None:
+    """Note the tab of each group that runs where a project's databases are of two engines."""
+    for parent in {tab.parent for tab in doctree.findall(engine_tab)}:
+        for are_tabs, group in groupby(parent, lambda node: isinstance(node, engine_tab)):
+            if are_tabs:
+                tabs = list(group)
+                said = engines.with_mixed([(tab["engines"], tab["mixed"]) for tab in tabs])
+                for tab, on in zip(tabs, said, strict=True):
+                    tab["engines"] = on
+
+
+def engines_of(node: nodes.Element) -> list[str]:
+    """The engines that a block is for: its tab's, or all."""
+    while node and not isinstance(node, engine_tab):
+        node = node.parent
+    return node["engines"] if node else list(engines.ENGINES)
 
 
 def is_block(node: nodes.Node) -> bool:
@@ -93,7 +162,8 @@ def must_run(node: nodes.Element) -> bool:
 
 def why_unproven(node: nodes.Element, entry: dict, examples: list[dict]) -> str | None:
     """What keeps a block of a page that was run from being proven, if anything does."""
-    page, shown = page_of(node), shows(node, examples)
+    on = "" if entry["engine"] == "sqlite" else f"--engine={entry['engine']} "
+    page, shown = on + page_of(node), shows(node, examples)
     if shown and all(holds(entry, example) for example in examples):
         return None
     if not any(block["kind"] == "end_page" for block in entry["blocks"].values()):
@@ -157,17 +227,24 @@ def holds(entry: dict, block: dict) -> bool:
     return block["outcome"] in ("passed", "skipped")
 
 
-def where(entry: dict) -> str:
-    """What a page ran on: "SQLite 3.40.1, Django 5.2.19"; without a database, the Python."""
-    databases = sorted(set(entry["databases"].values()))
-    return ", ".join(
-        [*databases, f"Django {entry['django']}"] if databases else [f"Python {entry['python']}"]
-    )
+def where(runs: list[dict]) -> str:
+    """What a block ran on: "SQLite 3.40.1, PostgreSQL 18.6; Django 5.2.19".
+
+    One that two engines' databases take part in says "PostgreSQL 18.6 with SQLite 3.40.1", and one
+    that has no database says its Python.
+    """
+    runs = sorted(runs, key=lambda run: engines.ENGINES.index(run["engine"]))
+    databases = [" with ".join(sorted(set(run["databases"].values()))) for run in runs]
+    if any(databases):
+        djangos = sorted({run["django"] for run in runs})
+        return f"{', '.join(dict.fromkeys(databases))}; Django {' and '.join(djangos)}"
+    return f"Python {' and '.join(sorted({run['python'] for run in runs}))}"
 
 
-def add_mark(node: nodes.Element, text: str, kind: str) -> None:
+def add_mark(node: nodes.Element, text: str, ran: bool) -> None:
     if isinstance(node.parent, nodes.container):  # A block with its caption.
         node = node.parent
+    kind = "livedocs-run" if ran else "livedocs-skipped"
     mark = nodes.paragraph("", text, classes=["livedocs", kind])
     node.parent.insert(node.parent.index(node) + 1, mark)
 
@@ -176,32 +253,73 @@ def warn(message: str, node: nodes.Element) -> None:
     logger.warning(message, location=f"{page_of(node)}:{line_of(node)}", type="livedocs")
 
 
-def list_pages(app: Sphinx, docname: str) -> list[nodes.Node]:
-    items = nodes.definition_list()
-    for page, entry in sorted(app.config.livedocs_record.items()):
-        blocks = [block for block in entry["blocks"].values() if block["kind"] in KINDS]
-        lines = nodes.bullet_list()
-        for block in sorted(blocks, key=lambda block: block["line"]):
-            text = f"line {block['line']}: {KINDS[block['kind']]}, {block['outcome']}"
-            text += f" ({block['reason']})" if "reason" in block else ""
-            lines += nodes.list_item("", nodes.paragraph("", text))
-        found = app.env.path2doc(ROOT / page)
-        name = nodes.literal(text=page)
-        if found in app.env.found_docs:
-            uri = app.builder.get_relative_uri(docname, found)
-            name = nodes.reference("", "", name, internal=True, refuri=uri)
-        summary = f"{len(blocks)} blocks on {where(entry)}, with Python {entry['python']}"
-        items += nodes.definition_list_item(
-            "", nodes.term("", "", name), nodes.definition("", nodes.paragraph("", summary), lines)
+def table_of_pages(app: Sphinx, docname: str) -> nodes.Node:
+    """Each page that was run and, for each engine and Django, how many of its blocks were."""
+    record = app.config.livedocs_record
+    runs = {name: run for of_page in record.values() for name, run in of_page.items()}
+    names = sorted(runs, key=lambda name: (engines.ENGINES.index(runs[name]["engine"]), name))
+    totals, body = [Counter() for _ in names], nodes.tbody()
+    for page in sorted(record):
+        counts = [count(record[page].get(name)) for name in names]
+        for total, of_page in zip(totals, counts, strict=True):
+            total.update(of_page)
+        _, why = engines.of_page((ROOT / page).read_text())
+        first = nodes.paragraph(
+            "", "", link(app, docname, page), nodes.Text(f" ({why})" if why else "")
         )
-    return [items]
+        body += row(first, *map(said, counts))
+    body += row(nodes.paragraph("", "All"), *map(said, totals))
+    heads = [f"{TITLES[runs[name]['engine']]}, Django {runs[name]['django']}" for name in names]
+    head = nodes.thead("", row(*(nodes.paragraph("", text) for text in ["Page", *heads])))
+    columns = [nodes.colspec(colwidth=width) for width in [40, *[20] * len(names)]]
+    return nodes.table("", nodes.tgroup("", *columns, head, body, cols=len(columns)))
+
+
+def row(*cells: nodes.Node) -> nodes.row:
+    return nodes.row("", *(nodes.entry("", cell) for cell in cells))
+
+
+def count(run: dict | None) -> Counter:
+    """How many blocks of a run there were of each outcome."""
+    blocks = run["blocks"].values() if run else []
+    return Counter(block["outcome"] for block in blocks if block["kind"] in KINDS)
+
+
+def said(counts: Counter) -> nodes.paragraph:
+    words = {"passed": "", "failed": " failed", "skipped": " not run"}
+    told = [f"{counts[outcome]}{word}" for outcome, word in words.items() if counts[outcome]]
+    return nodes.paragraph("", ", ".join(told) or "–")
+
+
+def link(app: Sphinx, docname: str, page: str) -> nodes.Node:
+    found, name = app.env.path2doc(ROOT / page), nodes.literal(text=page)
+    if found not in app.env.found_docs:
+        return name
+    uri = app.builder.get_relative_uri(docname, found)
+    return nodes.reference("", "", name, internal=True, refuri=uri)
+
+
+def offer_record(app: Sphinx, exception: Exception | None) -> None:
+    if not exception and record.FILE.exists():
+        shutil.copy(record.FILE, app.outdir)
+
+
+def visit_tab(translator, node: engine_tab) -> None:
+    translator.body.append(translator.starttag(node, "div", CLASS="engine"))
+
+
+def depart_tab(translator, node: engine_tab) -> None:
+    translator.body.append("</div>\n")
 
 
 def setup(app: Sphinx) -> dict:
     app.add_config_value("livedocs_record", {}, "html", dict)
     app.add_node(verified_pages)
+    app.add_node(engine_tab, html=(visit_tab, depart_tab))
     app.add_directive("verified-pages", VerifiedPages)
+    app.add_directive("engine", EngineTab)
     app.connect("config-inited", read_record)
     app.connect("include-read", number_as_in_the_file)
     app.connect("doctree-resolved", mark_and_audit)
+    app.connect("build-finished", offer_record)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -9,6 +9,8 @@ from pygments.util import ClassNotFound
 from sybil import Document, Example, Region
 from sybil.parsers.rest.lexers import DirectiveLexer
 
+from livedocs.engines import LIMITS, NAMES, WRONG_LIMITS, of_page, of_tab
+
 PROJECT = re.compile(r"\A:project:[ \t]*(\S+)[ \t]*$", re.MULTILINE)
 SKIP = re.compile(r'^( *)\.\. skip: next "([^"\n]+)"$', re.MULTILINE)
 A_FILE = re.compile(r"[\w-]+(/[\w.-]+)+|[\w-]+\.\w+")  # A caption that is a file's path.
@@ -29,7 +31,7 @@ LINES = {
         "a skip gives its reason, which the reader sees, and is written exactly so: "
         '.. skip: next "why"'
     ),
-    rf"([-*+#]|\d+\.)[-*+# ]* (>>> |\.\. ({'|'.join(BLOCKS)})::).*": (
+    rf"([-*+#]|\d+\.)[-*+# ]* (>>> |\.\. ({'|'.join(BLOCKS)}|engine)::).*": (
         "a block begins on a line of its own: in a list, put an empty line above it"
     ),
     r">>(?!> ).*": "this is no prompt, and is not run: a prompt is `>>> `, with its space",
@@ -38,6 +40,7 @@ LINES = {
         "the page's first line names its project, with nothing above it: `:project: functional`"
     ),
     r"(?!.*\.\. ).*::": NO_LANGUAGE,
+    r"(?i):? *engines *:.*": WRONG_LIMITS,
 }
 
 
@@ -77,10 +80,28 @@ def parse_lines(document: Document) -> Iterable[Region]:
         name = re.match(r"\.+ *(?:revealjs-)?([\w-]+)", line)
         if name and get_close_matches(name[1].lower(), [*BLOCKS, "sourcecode"], cutoff=0.75):
             wrong = NO_BLOCK
+        elif tab := re.match(r"\.\. engine:: *(.*)", line):
+            wrong = wrong_with_tab(document, tab[1])
         else:
             wrong = next((LINES[form] for form in LINES if re.fullmatch(form, line)), None)
-        if wrong and not is_output(document, start) and not (start == 0 and PROJECT.match(line)):
+        if wrong and not is_output(document, start) and not is_metadata(document.text, start):
             yield Region(start, start, f"{line}\n{wrong}", report_slip)
+
+
+def is_metadata(text: str, start: int) -> bool:
+    """Whether what begins there is one of a page's first lines, and as it is to be."""
+    if start == 0 and PROJECT.match(text):
+        return True
+    limits = LIMITS.match(text)
+    return bool(of_page(text)[1] and limits.start("line") == start)
+
+
+def wrong_with_tab(document: Document, names: str) -> str | None:
+    if not document.name.startswith("docs/"):
+        return "only the site has tabs for engines: a slide shows one engine, a README none"
+    if not of_tab(names):
+        return f"a tab is of engines that run: {', '.join(NAMES)}, or `PostgreSQL and MariaDB`"
+    return None
 
 
 def wrong_with_directive(block: Region, text: str) -> str | None:

@@ -1,5 +1,8 @@
 """The audit: what the site shows has been proved by a run, or the build fails and says where."""
 
+import re
+
+import django
 import pytest
 
 PAGE = """
@@ -171,12 +174,100 @@ def test_a_page_is_written_again_when_only_the_record_changed(house, index):
     assert "Run on" in html
 
 
-def test_the_list_of_pages_and_blocks(house, index):
+def test_the_table_of_pages(house, index):
     house.write("docs/other.rst", ":orphan:\n\nOther\n=====\n\n>>> 1\n1\n")
     _, _, html = index('.. verified-pages::\n\n>>> 1\n1\n\n.. skip: next "no server"\n\n>>> 2\n3\n')
     assert '<a class="reference internal" href="other.html">' in html
-    assert "line 8: Python, passed" in html
-    assert "line 13: Python, skipped (no server)" in html
+    assert re.findall(r"<p>(SQLite, Django [\d.]+|All|[\d]+(?:, .*)?)</p>", html) == [
+        f"SQLite, Django {django.__version__}",
+        "1, 1 not run",
+        "1",
+        "All",
+        "2, 1 not run",
+    ]
+
+
+TABS = """
+:project: tea
+
+Title
+=====
+
+>>> from django.db import connection
+>>> with connection.cursor() as cursor:
+...     _ = cursor.execute("SELECT 1")
+
+.. engine:: SQLite
+
+   >>> connection.vendor
+   'sqlite'
+
+.. engine:: PostgreSQL and MariaDB
+
+   .. code-block:: python
+      :caption: shop/routers.py
+
+      class Router:
+          pass
+
+   >>> from shop.routers import Router
+
+Text.
+
+.. engine:: PostgreSQL
+
+   >>> 1
+   1
+"""
+MARK = r'<p class="livedocs [\w-]+">(.*?)</p>'
+
+
+def test_a_block_says_each_engine_that_ran_it(house):
+    house.write("docs/index.rst", TABS)
+    house.run("docs")
+    assert house.build()[:2] == (0, "")
+    without = "Not run for this site, which had no PostgreSQL"
+    sqlite = rf"Run on SQLite [\d.]+; Django {re.escape(django.__version__)}"
+    wanted = [sqlite, sqlite, f"{without} and no MariaDB", f"{without} and no MariaDB", without]
+    assert_marks(house.build()[2], wanted)
+
+    house.run("docs", "--engine=postgresql")
+    status, warnings, html = house.build()
+    assert (status, warnings) == (0, "")
+    both = sqlite.replace(";", r", PostgreSQL [\d.]+;")
+    server = r"Run on PostgreSQL [\d.]+; Django .*"
+    assert_marks(html, [both, sqlite, server, server, server])
+    assert html.count('<div class="engine">') == 3
+
+    text = TABS.lstrip("\n") + "\n.. engine:: SQLite\n\n   >>> 1\n   2\n"
+    house.write("docs/index.rst", text)
+    house.run("docs")
+    house.run("docs/index.rst::line:6,column:1", "--engine=postgresql")
+    status, warnings, _ = house.build()
+    assert f"docs/index.rst:{text.count(chr(10)) - 1}: WARNING: {NO_EXAMPLE}: it failed" in warnings
+    assert warnings.count("only a part of its page was run: pytest --engine=postgresql docs") == 4
+
+
+def assert_marks(html: str, wanted: list[str]) -> None:
+    marks = re.findall(MARK, html)
+    assert len(marks) == len(wanted), marks
+    for mark, pattern in zip(marks, wanted, strict=True):
+        assert re.fullmatch(pattern, mark)
+
+
+def test_a_page_that_an_engine_cannot_run_says_why(house):
+    text = TABS.replace("tea\n", "tea\n:engines: postgresql: SQLite has no\n   server\n")
+    house.write("docs/index.rst", text)
+    assert house.run("docs")[0] == {"skipped": 1}
+    status, warnings, html = house.build()
+    assert (status, warnings) == (0, "")
+    assert (
+        '<p class="livedocs-limits">This page runs on PostgreSQL only: SQLite has no server</p>'
+        in html
+    )
+    assert "Run on" not in html
+    assert house.run("docs", "--engine=postgresql")[0] == {"passed": 6}
+    assert house.build()[2].count("Run on PostgreSQL") == 4
 
 
 DECK = """

@@ -310,6 +310,35 @@ def test_a_wide_table_is_cards_on_a_phone(open_page):
     assert cells[1].nth(1).evaluate(label) == '"What is split"'
 
 
+WITH_TABS = "/contributing.html"
+
+
+def test_tabs_for_engines_by_keyboard_and_the_choice_is_kept(open_page):
+    page = open_page(WITH_TABS)
+    tabs, panels = page.get_by_role("tab"), page.locator(".engine")
+    assert tabs.all_inner_texts() == ["SQLite", "PostgreSQL and MariaDB"]
+    assert [panel.is_visible() for panel in panels.all()] == [True, False]
+    assert not page.locator(".engine-name:visible").count()
+    tabs.first.focus()
+    page.keyboard.press("ArrowRight")
+    assert [panel.is_visible() for panel in panels.all()] == [False, True]
+    assert page.evaluate("document.activeElement.textContent") == "PostgreSQL and MariaDB"
+    page.keyboard.press("Tab")  # One stop for all the tabs.
+    assert page.evaluate("document.activeElement.closest('[role=tabpanel]') !== null")
+    page.reload()
+    assert [panel.is_visible() for panel in panels.all()] == [False, True]
+    page.evaluate("localStorage.setItem('engine', 'MariaDB')")
+    page.reload()
+    tabs.last.click()
+    assert page.evaluate("localStorage.getItem('engine')") == "MariaDB"
+    page.evaluate("localStorage.setItem('engine', 'Oracle')")
+    page.reload()
+    assert [panel.is_visible() for panel in panels.all()] == [True, False]
+    page.emulate_media(media="print")
+    assert [panel.is_visible() for panel in panels.all()] == [True, True]
+    assert page.locator(".engine-name:visible").count() == 2
+
+
 def test_the_skip_link(open_page):
     page = open_page("/index.html")
     page.keyboard.press("Tab")

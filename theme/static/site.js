@@ -57,3 +57,76 @@ if (summaries) {
     }
   }).observe(document.getElementById("search-results"), { childList: true, subtree: true });
 }
+
+// Tabs for engines: those that follow each other are a group, of which one is shown. The choice holds
+// for all groups, and on every page. Without this script all are shown, each under its name.
+const groups = [];
+for (const panel of document.querySelectorAll(".engine")) {
+  const follows = panel.previousElementSibling && panel.previousElementSibling.matches(".engine");
+  if (follows) groups.at(-1).push(panel);
+  else groups.push([panel]);
+}
+const enginesOf = (panel) => panel.querySelector(".engine-name").textContent.split(/, | and /);
+const showEngine = (engine) => {
+  for (const group of groups) {
+    const chosen = group.find((panel) => enginesOf(panel).includes(engine));
+    if (!chosen || group.length === 1) continue;
+    for (const panel of group) {
+      const tab = document.getElementById(`${panel.id}-tab`);
+      tab.setAttribute("aria-selected", panel === chosen);
+      tab.tabIndex = panel === chosen ? 0 : -1;
+      panel.hidden = panel !== chosen;
+    }
+  }
+};
+let engine = null;
+try { engine = localStorage.getItem("engine"); } catch { /* The reader keeps nothing. */ }
+const chooseEngine = (panel) => {
+  // Of a tab for several, the one chosen before.
+  if (!enginesOf(panel).includes(engine)) [engine] = enginesOf(panel);
+  try { localStorage.setItem("engine", engine); } catch { /* Then for this page. */ }
+  const tab = document.getElementById(`${panel.id}-tab`);
+  const top = tab.getBoundingClientRect().top;
+  showEngine(engine);
+  tab.focus({ preventScroll: true });
+  scrollBy(0, tab.getBoundingClientRect().top - top); // Groups above it may have changed their height.
+};
+groups.forEach((group, number) => {
+  if (group.length === 1) return;
+  const list = document.createElement("div");
+  list.className = "engine-tabs";
+  list.setAttribute("role", "tablist");
+  list.setAttribute("aria-label", "Database engine");
+  group.forEach((panel, index) => {
+    const name = panel.querySelector(".engine-name");
+    const tab = Object.assign(document.createElement("button"), { type: "button", textContent: name.textContent });
+    name.hidden = true;
+    panel.id = `engine-${number}-${index}`;
+    tab.id = `${panel.id}-tab`;
+    tab.setAttribute("role", "tab");
+    tab.setAttribute("aria-controls", panel.id);
+    panel.setAttribute("role", "tabpanel");
+    panel.setAttribute("aria-labelledby", tab.id);
+    tab.addEventListener("click", () => chooseEngine(panel));
+    list.append(tab);
+  });
+  list.addEventListener("keydown", (event) => {
+    const at = group.findIndex((panel) => !panel.hidden), last = group.length - 1;
+    const to = { ArrowRight: at === last ? 0 : at + 1, ArrowLeft: at ? at - 1 : last, Home: 0, End: last }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    chooseEngine(group[to]);
+  });
+  group[0].before(list);
+});
+for (const group of groups) showEngine(enginesOf(group[0])[0]);
+const showTarget = () => {
+  const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const panel = target && target.closest(".engine[hidden]");
+  if (!panel) return;
+  showEngine(enginesOf(panel)[0]);
+  target.scrollIntoView();
+};
+showEngine(engine);
+showTarget();
+addEventListener("hashchange", showTarget);
