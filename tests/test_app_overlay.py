@@ -11,6 +11,7 @@ APP = EXAMPLES / "shadowing" / "overlay"
 # In reading order, and what is of no use before the others: whole tables, then rows.
 WHOLE_TABLES = [
     "routers",
+    "reading",
     "errors",
     "management.commands.snapshot",
     "management.commands.shadow",

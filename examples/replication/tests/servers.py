@@ -129,6 +129,13 @@ class Servers:
                 return
             sleep(0.01)
 
+    def revive(self, name):
+        """Start a server if it is not there."""
+        try:
+            self.sql(name, "SELECT 1")
+        except self.error:
+            self.start(name)
+
     def pid(self, name):
         return int((self.folder / name / self.pid_file).read_text().split()[0])
 
@@ -224,6 +231,10 @@ class PostgreSQL(Servers):
                     return name
         return None
 
+    def entry(self, name):
+        """Return what an entry of ``DATABASES`` has of this server. Its user may pause it, too."""
+        return {"HOST": str(self.folder), "PORT": str(self.ports[name]), "USER": "postgres"}
+
     def wait_until_caught_up(self, name):
         ((position,),) = self.sql(self.primary(), "SELECT pg_current_wal_lsn()::text")
         reached = f"SELECT pg_last_wal_replay_lsn() >= '{position}'"
@@ -262,8 +273,11 @@ class MariaDB(Servers):
     """
 
     prefix = "my"
-    names = ("primary", "replica")
     pid_file = "pid"
+
+    def __init__(self, link=None, replicas=1):
+        self.names = ("primary", "replica", *(f"replica{n}" for n in range(2, replicas + 1)))
+        super().__init__(link)
 
     def find_programs(self):
         try:
@@ -312,7 +326,7 @@ class MariaDB(Servers):
             *[self.mariadbd, "--no-defaults", f"--datadir={data}", f"--pid-file={data / 'pid'}"],
             *[f"--socket={self.folder / name}.sock", f"--port={self.ports[name]}"],
             *["--bind-address=127.0.0.1", f"--server-id={self.names.index(name) + 1}"],
-            *["--log-bin=log", "--log-slave-updates", "--gtid-strict-mode", "--skip-slave-start"],
+            *["--log-bin=log", "--log-slave-updates", "--gtid-strict-mode"],
             *["--read-only"] * (name != "primary"),
             *["--sync-binlog=0", "--innodb-flush-log-at-trx-commit=2", "--innodb-log-file-size=8M"],
             *["--innodb-buffer-pool-size=32M", "--innodb-use-native-aio=0", "--skip-name-resolve"],
@@ -341,6 +355,15 @@ class MariaDB(Servers):
                 if self.sql(name, "SELECT @@read_only") == [(0,)]:
                     return name
         return None
+
+    def entry(self, name):
+        """Return what an entry of ``DATABASES`` has of this server."""
+        return {
+            "HOST": str(self.folder / f"{name}.sock"),
+            "PORT": "",
+            "USER": "shop",
+            "PASSWORD": "pendulum",
+        }
 
     def wait_until_caught_up(self, name):
         ((position,),) = self.sql(self.primary(), "SELECT @@gtid_binlog_pos")

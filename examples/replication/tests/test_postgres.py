@@ -5,7 +5,11 @@ import os
 import signal
 
 import pytest
-from servers import PostgreSQL, Unavailable
+
+from tests.engines import only_sqlite
+from tests.servers import PostgreSQL, Unavailable
+
+pytestmark = only_sqlite("it starts servers of its own, on whichever engine the suite is")
 
 SETTINGS = """
 SERVER = {{

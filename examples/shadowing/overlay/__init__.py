@@ -4,6 +4,8 @@ Its parts, in reading order. First tables that are local as a whole (shadowed), 
 
 ``routers``
     which database a model is read from and written to, and the error ``NotLocal``;
+``reading``
+    ``get_or_create()`` of a model of the snapshot: a row that exists is found;
 ``management/commands/snapshot``
     the snapshot: of one moment, and without what is personal;
 ``management/commands/shadow``
@@ -27,9 +29,11 @@ Then a few rows over the snapshot's (overlaid), such that Django sees one table.
 ``export``, ``management/commands/overlay``
     a command that shows, exports and discards what differs.
 
-The commands ``snapshot`` and both engines are for SQLite. On a server the snapshot is a restored
-dump, and a user that may only ``SELECT`` guards it; ``routers``, ``shadow`` and ``checks`` name no
-engine. The commands show their progress by the package ``tqdm``.
+The command ``snapshot`` and both engines are for SQLite. On PostgreSQL and MariaDB whole tables are
+shadowed by Django's own engine, without joins to the snapshot's tables, and no rows are overlaid:
+leave ``OVERLAID`` empty. There the snapshot is a restored dump, and a user that may only ``SELECT``
+guards it. The local database may be of another engine than the snapshot. The commands show their
+progress by the package ``tqdm``.
 
 Plainer: no overlay. A transaction that is rolled back shows what ten thousand updates would do. A
 dump that is restored, a copy of the file, or a branch of the database, if its host offers them,

@@ -5,9 +5,37 @@ from django.conf import settings
 from django.core.checks import Tags, register
 from django.core.management import call_command
 from django.db import connections
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.backends.signals import connection_created
 from django.db.models.signals import post_migrate
 
-from overlay import checks
+from overlay import checks, reading
+
+
+def has_snapshot():
+    return settings.SNAPSHOT_DATABASE in settings.DATABASES
+
+
+def leave_out_constraints(connection, **kwargs):
+    """Have the local tables made without foreign keys: what they refer to may be in the snapshot.
+
+    On a server, by Django's own engine. On SQLite ``attached`` does it.
+    """
+    if connection.alias != settings.LOCAL_DATABASE or not has_snapshot():
+        return
+    connection.features.supports_foreign_keys = False
+    if connection.vendor == "mysql":
+        connection.SchemaEditorClass = indexing(type(connection).SchemaEditorClass)
+
+
+def indexing(editor):
+    """Return a class of schema editors that makes the index which Django leaves to a constraint."""
+
+    def should_be_indexed(self, model, field):
+        plain = BaseDatabaseSchemaEditor if field.is_relation else editor
+        return plain._field_should_be_indexed(self, model, field)
+
+    return type(editor.__name__, (editor,), {"_field_should_be_indexed": should_be_indexed})
 
 
 def make_tables(using, **kwargs):
@@ -22,7 +50,7 @@ def take_keys(using, **kwargs):
     Rows of the snapshot refer to these by key. Where there are local rows already, nothing is done:
     others may refer to them, and ``checks`` says what differs.
     """
-    if using != settings.LOCAL_DATABASE or not hasattr(connections[using], "attach_snapshot"):
+    if using != settings.LOCAL_DATABASE or not has_snapshot():
         return
     from overlay.management.commands.shadow import columns_in  # here: a command needs tqdm
 
@@ -44,6 +72,8 @@ class OverlayConfig(AppConfig):
 
     def ready(self):
         checks.require_settings()
+        reading.find_what_exists()
+        connection_created.connect(leave_out_constraints)
         post_migrate.connect(make_tables, sender=self)
         register(checks.check_settings)
         register(checks.check_databases, Tags.database)

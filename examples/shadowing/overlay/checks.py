@@ -8,7 +8,7 @@ from django.core.checks import Error, Warning
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, OperationalError, connections, router
 
-from overlay.routers import is_named, is_shadowed
+from overlay.routers import ShadowRouter, is_named, is_shadowed, names
 
 # The settings, each with its type, what it is, and a usual value.
 SETTINGS = {
@@ -68,30 +68,36 @@ def labels():
     stand_ins = [
         cache.cache_model_class for cache in caches.all() if hasattr(cache, "cache_model_class")
     ]
-    for label in settings.SHADOWED:
-        if not any(
-            is_named([label], model._meta.app_label, model._meta.model_name)
-            for model in [*apps.get_models(), *stand_ins]
-        ):
-            yield Error(
-                f'SHADOWED names "{label}", which is no model, and no app that has one.',
-                hint='Name a model as in "auth.User", or by the label of an app all of its models.',
-                id="overlay.E003",
-            )
-    for label in settings.OVERLAID:
-        model = model_of(label)
-        if model is None:
-            yield Error(
-                f'OVERLAID names "{label}", which is no model.',
-                hint='Name models as in "auth.User".',
-                id="overlay.E003",
-            )
-        elif is_shadowed(model):
-            yield Error(
-                f"{label} is both in SHADOWED and in OVERLAID.",
-                hint="Take it, or its app, out of one of them.",
-                id="overlay.E004",
-            )
+    for name in ("SHADOWED", "OVERLAID"):
+        for label in getattr(settings, name):
+            model = model_of(label)
+            if model and model._meta.proxy:
+                yield Error(
+                    f'{name} names "{label}", a proxy, which has no table of its own.',
+                    hint=f"Name {model._meta.concrete_model._meta.label} in its place.",
+                    id="overlay.E003",
+                )
+            elif name == "SHADOWED" and not any(
+                is_named([label], *names(each)) for each in [*apps.get_models(), *stand_ins]
+            ):
+                yield Error(
+                    f'SHADOWED names "{label}", which is no model, and no app that has one.',
+                    hint='Name a model as in "auth.User", or by the label of an app all of its '
+                    "models.",
+                    id="overlay.E003",
+                )
+            elif name == "OVERLAID" and model is None:
+                yield Error(
+                    f'OVERLAID names "{label}", which is no model.',
+                    hint='Name models as in "auth.User".',
+                    id="overlay.E003",
+                )
+            elif name == "OVERLAID" and is_shadowed(model):
+                yield Error(
+                    f"{label} is both in SHADOWED and in OVERLAID.",
+                    hint="Take it, or its app, out of one of them.",
+                    id="overlay.E004",
+                )
 
 
 def over_a_snapshot():
@@ -101,8 +107,11 @@ def over_a_snapshot():
     wrong = [
         model._meta.label
         for model in apps.get_models()
-        if router.allow_migrate_model(snapshot, model)
-        or router.allow_migrate_model(local, model) != is_shadowed(model)
+        if not model._meta.proxy
+        and (
+            router.allow_migrate_model(snapshot, model)
+            or router.allow_migrate_model(local, model) != is_shadowed(model)
+        )
     ]
     if wrong:
         yield Error(
@@ -112,10 +121,28 @@ def over_a_snapshot():
             "for models of another database, goes before it.",
             id="overlay.E005",
         )
+    here = ShadowRouter().is_local
+    for model in apps.get_models():
+        for parent in {} if model._meta.proxy else model._meta.parents:
+            if here(model) != here(parent):
+                one, other = (model, parent) if here(model) else (parent, model)
+                yield Error(
+                    f"{one._meta.label} is local, and {other._meta.label} is not: each object of "
+                    f"{model.__name__} has a row in the tables of both.",
+                    hint="Name both in SHADOWED or OVERLAID, or neither.",
+                    id="overlay.E010",
+                )
     if settings.OVERLAID and not hasattr(connections[local], "make_overlay"):
         yield Error(
             f'OVERLAID names models, and the engine of "{local}" overlays no rows.',
-            hint=f'Write in DATABASES["{local}"]: "ENGINE": "overlay.backend"',
+            hint=f'Write in DATABASES["{local}"]: "ENGINE": "overlay.backend". On a server no rows '
+            "are overlaid: name the models in SHADOWED, and write OVERLAID = []",
+            id="overlay.E006",
+        )
+    elif settings.OVERLAID and connections[snapshot].vendor != "sqlite":
+        yield Error(
+            f'OVERLAID names models, and the snapshot "{snapshot}" is not of SQLite.',
+            hint="Name them in SHADOWED in its place, and write OVERLAID = []",
             id="overlay.E006",
         )
     name = str(connections[snapshot].settings_dict["NAME"])
@@ -141,7 +168,15 @@ def check_databases(databases=None, **kwargs):
                 return [Error(str(error), id="overlay.E001")]
     if settings.LOCAL_DATABASE not in (databases or []) or hasattr(mail, "outbox"):
         return []  # the latter in a test run, whose local database is another
-    return list(keys()) if settings.SNAPSHOT_DATABASE in settings.DATABASES else []
+    snapshot = settings.SNAPSHOT_DATABASE
+    if snapshot not in settings.DATABASES:
+        return []
+    try:
+        connections[snapshot].ensure_connection()
+    except OperationalError as error:
+        message = f'Database "{snapshot}", the snapshot: {" ".join(str(error).split())}'
+        return [Error(message, id="overlay.E001")]
+    return list(keys())
 
 
 def shadowed_by_migrate():

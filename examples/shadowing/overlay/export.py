@@ -2,13 +2,25 @@
 
 from datetime import date, datetime, time
 from decimal import Decimal
+from math import isfinite
 
 from django.core import serializers
 from django.core.management import CommandError
-from django.db.models import BooleanField, ForeignKey
+from django.db.models import BooleanField, CharField, DurationField, ForeignKey, TextField
 
 from overlay.rows import differences, overlaid_table
 from overlay.tables import literal, quote
+
+# What each engine has to be told, such that all three read a text alike, whatever their settings.
+PROLOGUE = [
+    # A comment, but MariaDB runs it. Else a backslash at the end of a text would take the quote.
+    "/*! SET NAMES utf8mb4 */;",
+    "/*! SET SESSION sql_mode = CONCAT(@@sql_mode, ',ANSI_QUOTES,NO_BACKSLASH_ESCAPES') */;",
+    # Only in PostgreSQL comments nest: for the others, all of it is a comment.
+    "/* /* */ -- */ SET standard_conforming_strings = on; SET TIME ZONE 'UTC';",
+]
+# MariaDB alone runs this. Else a text is equal to another that differs in case or in accents.
+EXACT = " /*M! COLLATE utf8mb4_nopad_bin */"
 
 
 def fixture(models):
@@ -30,11 +42,11 @@ def sql(models):
     An UPDATE or DELETE asks for the values which the row had when it was touched here: it changes
     nothing where production has changed them meanwhile. A row that was added gets its key from
     production, and so do the rows that refer to it. Rows are added in the order of the models, and
-    deleted in the other. Raises CommandError for a row that others can't refer to in this way.
+    deleted in the other. Raises CommandError for a row that others can't refer to in this way, and
+    for a value that the three engines write differently.
     """
     rows = {model: differences(model) for model in models}
-    # A comment, but MariaDB runs it. Else a backslash at the end of a text would take the quote.
-    yield ("/*! SET SESSION sql_mode = CONCAT(@@sql_mode, ',ANSI_QUOTES,NO_BACKSLASH_ESCAPES') */;")
+    yield from PROLOGUE
     yield "BEGIN;"
     for model in models:
         for row in rows[model]:
@@ -67,7 +79,8 @@ def statement(model, row, rows):
     for field, values in fields.items():
         if field is not meta.pk:
             base = value(field, values.base)
-            same.append(f"{quote(field.column)} {'IS' if base == 'NULL' else '='} {base}")
+            exact = EXACT if isinstance(field, CharField | TextField) and base != "NULL" else ""
+            same.append(f"{quote(field.column)} {'IS' if base == 'NULL' else '='} {base}{exact}")
     where = f"WHERE {' AND '.join(same)};"
     if row.kind == "deleted":
         yield f"DELETE FROM {table} {where}"
@@ -94,12 +107,15 @@ def written(field, value, rows):
     if isinstance(field, BooleanField):
         return "TRUE" if value else "FALSE"
     value = field.get_db_prep_save(value, overlaid_table(field.model).connection)
-    if isinstance(value, (int, float, Decimal)):
-        return str(value)
-    if isinstance(value, bytes):
-        return f"X'{value.hex()}'"
-    assert isinstance(value, (str, date, datetime, time))
-    return f"'{literal(str(value))}'"
+    if not isinstance(field, DurationField):
+        if isinstance(value, (int, float, Decimal)) and isfinite(value):
+            return str(value)
+        if isinstance(value, (str, date, datetime, time)):
+            return f"'{literal(str(value))}'"
+    raise CommandError(
+        f"{field.model._meta.label}.{field.name}: no SQL for this value of a "
+        f"{type(field).__name__} is the same on all engines. Use --format=fixture"
+    )
 
 
 def key_of(model, row, rows):

@@ -17,8 +17,18 @@ def is_named(setting, app_label, model_name=None):
     return False
 
 
+def names(model):
+    """Return the label of an app and the name of the model whose table a model's rows are in.
+
+    Of a proxy, those of the model that it is a proxy of. What DatabaseCache asks with is a stand-in
+    for a model, and has little more than these two.
+    """
+    meta = getattr(model._meta, "concrete_model", model)._meta
+    return meta.app_label, meta.model_name
+
+
 def is_shadowed(model):
-    return is_named(settings.SHADOWED, model._meta.app_label, model._meta.model_name)
+    return is_named(settings.SHADOWED, *names(model))
 
 
 class ShadowRouter:
@@ -35,17 +45,16 @@ class ShadowRouter:
             )
 
     def is_local(self, model):
-        named = model._meta.app_label, model._meta.model_name
-        return is_named(settings.SHADOWED, *named) or is_named(settings.OVERLAID, *named)
+        return is_shadowed(model) or is_named(settings.OVERLAID, *names(model))
 
     def db_for_read(self, model, **hints):
         return settings.LOCAL_DATABASE if self.is_local(model) else settings.SNAPSHOT_DATABASE
 
     def db_for_write(self, model, **hints):
         if not self.is_local(model):
-            # The stand-in for a model that DatabaseCache asks with has no `label`.
-            meta = model._meta
-            label = getattr(meta, "label", f"{meta.app_label}.{meta.model_name}")
+            # A stand-in for a model has no `label`.
+            concrete = getattr(model._meta, "concrete_model", model)
+            label = getattr(concrete._meta, "label", ".".join(names(model)))
             raise NotLocal(
                 f"{label} is read from the snapshot, and not written. To try changes "
                 "out, name it in the setting SHADOWED (its whole table is then local) or OVERLAID "

@@ -4,6 +4,7 @@ from customers.models import Customer
 from listings.models import Listing
 from products.models import Product
 from reviews.models import Review
+from tests.marks import joins, rows
 
 pytestmark = pytest.mark.django_db(databases=["default", "production", "vendor"])
 
@@ -11,6 +12,7 @@ PRODUCTS = "/admin/products/product/"
 LISTINGS = "/admin/listings/listing/"
 
 
+@rows
 @pytest.mark.parametrize("changed", [1, 20])
 def test_the_list_of_products_says_where_each_is_from(admin_client, changed):
     Product.objects.filter(pk__lte=changed).update(price=1)
@@ -21,6 +23,7 @@ def test_the_list_of_products_says_where_each_is_from(admin_client, changed):
     assert response.wsgi_request.query_log.counts == {"default": 8}
 
 
+@joins  # of what refers to the product that is deleted
 def test_adding_changing_and_deleting_a_product(admin_client):
     data = {"category": 1, "code": "N1", "name": "Egg timer", "description": "x", "price": "3"}
     assert admin_client.post(f"{PRODUCTS}add/", data).status_code == 302

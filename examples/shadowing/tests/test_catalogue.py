@@ -1,17 +1,17 @@
-"""The supplier's articles with our listings, against a JOIN that SQLite makes of the two files."""
+"""The supplier's articles with our listings, against a JOIN that SQLite makes of the same rows."""
 
 import sqlite3
 from contextlib import closing
 from itertools import product
 
 import pytest
-from django.conf import settings
 from django.core.paginator import Paginator
 from django.db import connections
 from django.db.models import Q
 
 from listings.catalogue import Catalogue, attach_listings, vanished_listings
 from listings.models import Listing
+from tests.marks import files
 from vendor.models import Article
 
 pytestmark = pytest.mark.django_db(databases=["default", "production", "vendor"])
@@ -45,10 +45,13 @@ def odd_rows():
 
 
 @pytest.fixture
-def joined(tmp_path, odd_rows):
+def joined(odd_rows):
     """Run a SELECT on the two sides as tables ``a`` and ``l`` of one database."""
-    with closing(sqlite3.connect(settings.VENDOR)) as connection:
-        connection.execute("CREATE TEMP TABLE l (article_number, price, featured)")
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("CREATE TABLE TBL_ARTIKEL (ARTNR, BEZ1, WGR, EKPREIS, LAGER)")
+        rows = Article.objects.values_list("number", "name", "group", "cents", "stock")
+        connection.executemany("INSERT INTO TBL_ARTIKEL VALUES (?, ?, ?, ?, ?)", rows)
+        connection.execute("CREATE TABLE l (article_number, price, featured)")
         rows = Listing.objects.values_list("article_number", "price", "featured")
         values = [(n, None if price is None else float(price), f) for n, price, f in rows]
         connection.executemany("INSERT INTO l VALUES (?, ?, ?)", values)
@@ -135,4 +138,14 @@ def test_a_wrong_number_of_articles(empty_shop, value):
     assert process.returncode == 1
     assert process.stderr == (
         f"CommandError: --articles must be a whole number from 1 to 9999999, not {value!r}.\n"
+    )
+
+
+@files
+def test_a_catalogue_that_can_not_be_written(empty_shop):
+    (empty_shop.folder / "vendor.sqlite3").mkdir()
+    process = empty_shop("vendor_catalogue")
+    assert (process.returncode, process.stderr) == (
+        1,
+        f"CommandError: {empty_shop.folder / 'vendor.sqlite3'}: unable to open database file.\n",
     )

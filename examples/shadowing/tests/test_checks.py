@@ -1,16 +1,17 @@
 """What ``manage.py check`` says about a project that has forgotten a line, and of a right one."""
 
-import sqlite3
-from contextlib import closing
-
 import pytest
+from django.apps import apps
 from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
-from test_snapshot import query
 
+from customers.models import Customer
 from overlay import checks
 from overlay.routers import ShadowRouter
+from products.models import Product
+from reviews.models import Review
+from tests.marks import files, rows
 
 SHADOW_ROUTER = "overlay.routers.ShadowRouter"
 
@@ -54,7 +55,7 @@ def test_a_setting_of_another_type(settings, name, value):
 
 @pytest.mark.parametrize("name", checks.SETTINGS)
 def test_a_setting_is_missing(shop, name):
-    with (shop.folder / "shop" / "settings.py").open("a") as file:
+    with shop.settings.open("a") as file:
         file.write(f"del {name}\n")
     for command in "check", "migrate":
         said = shop(command).stderr.splitlines()[-1]
@@ -126,6 +127,54 @@ def test_a_model_in_both(settings, label):
     assert message.msg == "products.Product is both in SHADOWED and in OVERLAID."
 
 
+@pytest.fixture
+def register():
+    """Add models to the project's: theirs are then among all that are checked."""
+    before = {label: models.copy() for label, models in apps.all_models.items()}
+    yield
+    for label, models in apps.all_models.items():
+        models.clear()
+        models.update(before.get(label, {}))
+    apps.clear_cache()
+
+
+@pytest.mark.parametrize("name", ["SHADOWED", "OVERLAID"])
+def test_a_proxy_has_no_table(settings, register, name):
+    class Famous(Customer):
+        class Meta:
+            proxy = True
+            app_label = "customers"
+
+    assert ids() == []
+    setattr(settings, name, [*getattr(settings, name), "customers.Famous"])
+    (message,) = ours()
+    assert message.id == "overlay.E003" and message.hint == "Name customers.Customer in its place."
+
+
+@pytest.mark.parametrize(
+    ("parent", "shadowed", "said"),
+    [
+        (Review, [], "reviews.Review is local, and reviews.Child is not"),
+        (Review, ["reviews.Child"], None),
+        (Product, ["reviews.Child"], None),
+        (Customer, [], None),
+        (Customer, ["reviews.Child"], "reviews.Child is local, and customers.Customer is not"),
+    ],
+)
+def test_a_model_and_its_parent_are_local_both_or_neither(
+    settings, register, parent, shadowed, said
+):
+    class Child(parent):
+        class Meta:
+            app_label = "reviews"
+
+    settings.SHADOWED = [*settings.SHADOWED, *shadowed]
+    found = ours()
+    assert [message.id for message in found] == ["overlay.E010"] * bool(said)
+    if said:
+        assert found[0].msg.startswith(f"{said}: each object of Child has a row")
+
+
 @pytest.mark.parametrize(
     "routers", [[], ["shop.routers.VendorRouter"], ["test_checks.EveryTable", SHADOW_ROUTER]]
 )
@@ -140,6 +189,7 @@ def test_a_router_of_ones_own(settings):
     assert ids() == []
 
 
+@rows
 def test_another_engine(settings, monkeypatch):
     monkeypatch.setattr(checks, "connections", {**connections_by_alias(), "default": object()})
     (message,) = ours()
@@ -152,6 +202,7 @@ def connections_by_alias():
     return {alias: connections[alias] for alias in connections}
 
 
+@files
 def test_a_snapshot_that_can_be_written_to(settings, monkeypatch):
     entry = connections["production"].settings_dict
     monkeypatch.setitem(entry, "NAME", settings.SNAPSHOT)
@@ -176,10 +227,8 @@ def check(shop):
 
 def renumber(shop, *statements):
     """Give rows of production other keys, as a site that has grown for years has; a snapshot."""
-    with closing(sqlite3.connect(shop.folder / "live.sqlite3")) as live, live:
-        for statement in statements:
-            live.execute(statement)
-    shop.does("snapshot", live=True)
+    shop.query("live", *statements)
+    shop.snapshot()
 
 
 def test_a_new_local_database_takes_the_keys_of_the_snapshot(shop):
@@ -191,12 +240,15 @@ def test_a_new_local_database_takes_the_keys_of_the_snapshot(shop):
         "DELETE FROM django_content_type WHERE model = 'review'",
         "DELETE FROM auth_permission WHERE codename LIKE '%_review'",
     )
-    (shop.folder / "local.sqlite3").unlink()
+    shop.lose("local")
     shop.does("migrate")
     assert check(shop) == ""
-    for table, extra in ("django_content_type", 1), ("auth_permission", 4):
+    for table, columns, extra in (
+        ("django_content_type", "id, app_label, model", 1),
+        ("auth_permission", "id, name, content_type_id, codename", 4),
+    ):
         here, there = (
-            set(query(shop.folder / f"{name}.sqlite3", f"SELECT * FROM {table}"))
+            set(shop.query(name, f"SELECT {columns} FROM {table}"))
             for name in ("local", "snapshot")
         )
         assert there < here and len(here - there) == extra
@@ -234,7 +286,11 @@ def test_permissions_that_rows_of_the_snapshot_refer_to(shop):
 
 
 def test_content_types_of_the_snapshot(shop):
-    renumber(shop, "UPDATE django_content_type SET id = 100 - id")
+    renumber(
+        shop,
+        "UPDATE django_content_type SET id = 100 - id",
+        "UPDATE auth_permission SET content_type_id = 100 - content_type_id",
+    )
     settings = shop.folder / "shop/settings.py"
     settings.write_text(settings.read_text().replace('"contenttypes", ', ""))
     assert check(shop) == ""
@@ -252,8 +308,13 @@ def test_a_content_type_that_is_new_here(shop):
 
 def test_no_snapshot(shop):
     """``tests/test_overlay.py`` has what ``migrate`` says of it."""
-    (shop.folder / "snapshot.sqlite3").unlink()
-    assert "(overlay.E001) There is no snapshot" in check(shop)
+    if connections["production"].vendor == "sqlite":
+        shop.lose("snapshot")
+        assert "(overlay.E001) There is no snapshot" in check(shop)
+        return
+    shop.drop("snapshot")
+    assert '(overlay.E001) Database "production", the snapshot: ' in check(shop)
+    assert "Traceback" not in check(shop)
 
 
 def test_a_wrong_setting_does_not_reach_the_databases(shop):

@@ -34,6 +34,9 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from overlay.rows import discard, overlaid_models
 from overlay.tables import LAST_SNAPSHOT_KEY
 from products.models import Category, Product
+from tests import marks
+
+pytestmark = marks.rows
 
 BOTH = ["default", "plain"]
 LONG = "STRESS" in os.environ

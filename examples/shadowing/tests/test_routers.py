@@ -1,8 +1,10 @@
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.core.cache.backends.db import DatabaseCache
 from django.db.utils import ConnectionRouter
+from django.test.utils import isolate_apps
 
 from customers.models import Customer, Order
 from listings.models import Listing
@@ -76,6 +78,32 @@ def test_a_stand_in_for_a_model(router, settings, model):
     assert router.db_for_read(model) == router.db_for_write(model) == "default"
 
 
+@isolate_apps("reviews")
+@pytest.mark.parametrize(
+    ("model", "alias"), [(Review, "default"), (Product, "default"), (Customer, "production")]
+)
+def test_a_proxy_is_where_its_model_is(router, model, alias):
+    """Also one that another app has made, as of a model of Django's own."""
+
+    class Proxy(model):
+        class Meta:
+            proxy = True
+            app_label = "reviews"
+
+    class ProxyOfProxy(Proxy):
+        class Meta:
+            proxy = True
+            app_label = "elsewhere"
+
+    for proxy in Proxy, ProxyOfProxy:
+        assert router.db_for_read(proxy) == alias
+        if alias == "default":
+            assert router.db_for_write(proxy) == alias
+            continue
+        with pytest.raises(NotLocal, match=r"^customers\.Customer is read from the snapshot"):
+            router.db_for_write(proxy)
+
+
 @pytest.mark.parametrize("model", [Article, Group])
 def test_what_is_the_vendors(router, model):
     assert router.db_for_read(model) == router.db_for_write(model) == "vendor"
@@ -123,10 +151,12 @@ def test_nothing_migrates_the_snapshot_or_the_vendors(either, app):
 
 def test_the_local_database_gets_the_tables_of_what_is_shadowed(either):
     tables = [model for model in LOCAL + [Customer, Order, Article, Group]]
+    overlaid = [] if settings.OVERLAID else [Category, Product, Listing]  # or shadowed, elsewhere
     assert [m for m in tables if either.allow_migrate_model("default", m)] == [
         User,
         Session,
         Review,
+        *overlaid,
     ]
 
 

@@ -7,6 +7,10 @@ from contextlib import closing
 
 import pytest
 
+from tests.engines import only_sqlite
+
+pytestmark = only_sqlite("the command is for SQLite: elsewhere a dump is restored")
+
 # Moves a penny from one product to another, for ever; the sum of prices stays. It says when the
 # first ten are done, and how many there were at the end, which is when its input ends.
 WRITER = """

@@ -2,6 +2,7 @@
 
 SQLite looks for a table in the local file first, and in the snapshot next, so a local table can be
 joined to one of the snapshot's. The snapshot is attached read-only whatever its own settings say.
+A snapshot on a server can't be attached, and is read without joins.
 """
 
 from pathlib import Path
@@ -39,6 +40,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def attach_snapshot(self):
         alias = settings.SNAPSHOT_DATABASE
+        if connections[alias].vendor != "sqlite":
+            return  # on a server: its rows are read there, and joined to nothing here
         uri = str(connections.settings[alias]["NAME"])
         file, _, parameters = uri.partition("?")
         if "mode=memory" not in parameters:  # as that of a test database is

@@ -60,7 +60,7 @@ class Command(BaseCommand):
         if not there:
             raise CommandError(f"{model._meta.label} is new: the snapshot has no table of it.")
         kept, new = [], []
-        for field in model._meta.concrete_fields:
+        for field in model._meta.local_concrete_fields:
             if field.column in there:
                 kept.append(field)
             elif getattr(field, "db_default", NOT_PROVIDED) is NOT_PROVIDED:

@@ -1,11 +1,12 @@
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 from django.conf import settings
 from django.core.management import BaseCommand, CommandError
+from django.db import Error, connections
 
 SCRIPT = Path(__file__).parents[2] / "catalogue.sql"
+GROUPS = ["Springs", "Hands", "Pendulums", "Keys", "Oil"]
+INSERT = 'INSERT INTO "TBL_ARTIKEL" VALUES (%s, %s, %s, %s, %s)'
 
 
 class Command(BaseCommand):
@@ -24,13 +25,43 @@ class Command(BaseCommand):
                     f"--{name} must be a whole number from 1 to 9999999, not {options[name]!r}."
                 )
             values[name] = int(options[name])
-        # Past Django: its "vendor" alias can't write. So it is with the supplier's real database.
+        supplier = connection_of_the_supplier()
+        # Django's names are quoted, and so keep their case on PostgreSQL.
+        quote = supplier.ops.quote_name("")[0]
         try:
-            with closing(sqlite3.connect(settings.VENDOR)) as supplier, supplier:
-                supplier.execute("BEGIN IMMEDIATE")
-                for statement in SCRIPT.read_text().split(";\n"):
-                    supplier.execute(statement, values)
-                (count,) = supplier.execute("SELECT COUNT(*) FROM TBL_ARTIKEL").fetchone()
-        except sqlite3.Error as error:
-            raise CommandError(f"{settings.VENDOR}: {error}.") from error
-        self.stdout.write(f"{settings.VENDOR.name}: {count} articles, edition {values['edition']}.")
+            with supplier.cursor() as cursor:
+                supplier.set_autocommit(False, force_begin_transaction_with_broken_autocommit=True)
+                for statement in SCRIPT.read_text().strip().split(";\n"):
+                    cursor.execute(statement.replace('"', quote))
+                cursor.executemany(INSERT.replace('"', quote), articles(**values))
+                cursor.execute(f"SELECT COUNT(*) FROM {supplier.ops.quote_name('TBL_ARTIKEL')}")
+                (count,) = cursor.fetchone()
+                supplier.commit()
+        except Error as error:
+            line = " ".join(str(error).split())
+            raise CommandError(f"{supplier.settings_dict['NAME']}: {line}.") from error
+        finally:
+            supplier.close()
+        self.stdout.write(f"vendor: {count} articles, edition {values['edition']}.")
+
+
+def connection_of_the_supplier():
+    """Return a connection that may write: our own, of the alias ``vendor``, can't."""
+    supplier = connections["vendor"].copy()
+    if supplier.vendor == "sqlite":
+        supplier.settings_dict |= {
+            "NAME": settings.VENDOR,
+            "OPTIONS": {"transaction_mode": "IMMEDIATE"},
+        }
+    else:
+        supplier.settings_dict["OPTIONS"].pop("options", None)  # PostgreSQL
+        supplier.settings_dict["OPTIONS"].pop("init_command", None)  # MariaDB
+    return supplier
+
+
+def articles(articles, edition):
+    """Yield rows of an edition: each has new prices, and leaves out another 50th of them."""
+    for n in range(1, articles + 1):
+        if n % 50 != edition % 50:
+            group, name = 10 + n % 5 * 10, f"{GROUPS[n % 5]}, size {n}"
+            yield f"A{n:07}", name, group, 50 + n * 7919 % 4000 + 10 * edition, n * 31 % 120
