@@ -286,7 +286,7 @@ def test_what_only_mariadb_servers_know(servers):
     primary = MariaDB(read_only=0, applied="", may_write=1)
     assert servers(primary, MariaDB()) == []
     assert servers(primary, MariaDB(logs=0)) == []  # nobody follows it
-    assert servers(MariaDB(read_only=0, applied="", logs=0), MariaDB()) == ["replicas.E016"]
+    assert servers(MariaDB(read_only=0, applied="", logs=0), MariaDB()) == ["replicas.W016"]
     assert servers(primary, MariaDB(read_only=0)) == ["replicas.E012"]
     assert servers(primary, MariaDB(applied="")) == ["replicas.E012"]
     assert servers(primary, MariaDB(may_write=1)) == ["replicas.W017"]
