@@ -10,25 +10,59 @@ SITE := _build/site
 # More than the cores, of which there are at least two: half of a page's time is waiting.
 RUN := $(BIN)/python -m pytest -q -n 4
 
-.PHONY: help site test stress bench pdf html slides serve format lock clean usable
+# A driver without a wheel, so not in the lock: make test ENGINE=mariadb builds it.
+MYSQLCLIENT := mysqlclient==2.3.2
+PAGES := README.rst docs slides
+ENGINES := postgresql mariadb mixed
+
+.PHONY: help site test suites driver no-engine stress bench pdf html slides serve format lock clean usable
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## / ## /' | awk -F ' ## ' '{ printf "make %-8s %s\n", $$1, $$2 }'
 
 site: $(READY) ## run every page, then build the site and the deck: a block that did not run fails it
-	$(RUN) README.rst docs slides
+	$(RUN) $(PAGES)
 	$(build_site)
 	@echo "Open $(SITE)/index.html for the site, $(SITE)/slides/index.html for the deck."
 
+ifneq ($(filter-out $(ENGINES),$(ENGINE)),)
+$(error There is no engine '$(ENGINE)': ENGINE is one of $(ENGINES))
+endif
+
 # The site is built when its pages have run, and looked at when it is built.
-test: $(READY) ## everything that proves the project, the site among it
+ifndef ENGINE
+test: $(READY) ## everything that proves the project, on SQLite and PostgreSQL, the site among it
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/sphinx-lint --ignore=.venv --ignore=_build --enable=all --disable=line-too-long,default-role .
 	$(BIN)/codespell
-	$(RUN) -rs README.rst docs slides tests --ignore tests/built
+	$(RUN) -rs $(PAGES) tests --ignore tests/built
+	@if $(BIN)/python -m livedocs.servers --find postgresql; then \
+	    set -x; $(RUN) -rs --engine=postgresql $(PAGES) examples; \
+	else echo "So the pages did not run on PostgreSQL."; fi
 	$(build_site)
 	$(RUN) -rs tests/built
+else
+test: $(READY) suites ## with ENGINE=postgresql, mariadb or mixed: the pages and the suites on it, no more
+	$(RUN) -rs --engine=$(ENGINE) $(PAGES) examples
+endif
+
+suites: $(if $(ENGINE),,no-engine) $(READY) driver ## the examples' own tests, on ENGINE=postgresql, mariadb or mixed
+	@$(BIN)/python -m livedocs.servers $(ENGINE) -- sh -c 'for settings in examples/*/tests/$(ENGINE).py; do \
+	    echo "== $$settings"; \
+	    (cd "$${settings%/tests/*}" && "$(CURDIR)/$(BIN)/python" -m pytest -q -rs -n 4 --ds=tests.$(ENGINE)) || failed=1; \
+	done; exit $$failed'
+
+no-engine:
+	$(error Name an engine, one of $(ENGINES): make suites ENGINE=postgresql)
+
+driver: $(if $(filter mariadb,$(ENGINE)),$(VENV)/mysqlclient)
+
+$(VENV)/mysqlclient: $(READY)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check $(MYSQLCLIENT) || { \
+	    echo "$(MYSQLCLIENT) is built here: on Debian and Ubuntu, apt install gcc libmariadb-dev pkg-config python3-dev"; \
+	    exit 1; }
+	@touch $@
 
 stress: $(READY) ## the long forms of the examples' tests: many kills, many operations
 	cd examples/replication && STRESS=1 "$(CURDIR)/$(BIN)/python" -m pytest -q -k "stress or kill"

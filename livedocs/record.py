@@ -9,7 +9,7 @@ import pytest
 from sybil.integration.pytest import SybilItem
 
 from livedocs.pages import Page, fingerprint, text_of
-from livedocs.servers import ENGINES, ServerError, find
+from livedocs.servers import ENGINES, ServerError, find, server_of
 from livedocs.session import ROOT
 
 FILE = ROOT / "_build" / "verified.json"
@@ -109,7 +109,7 @@ def pytest_configure(config):
     Page.engine = config.option.engine
     if Page.engine != "sqlite":
         try:
-            find("postgresql" if Page.engine == "mixed" else Page.engine)
+            find(server_of(Page.engine))
         except ServerError as error:
             raise pytest.UsageError(str(error)) from None
     if not hasattr(config, "workerinput"):

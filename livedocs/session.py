@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from livedocs.interpreter import TIMEOUT, Interpreter
-from livedocs.servers import Server, ServerError
+from livedocs.servers import Server, ServerError, server_of
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -63,7 +63,7 @@ class Session:
         """Have the project's databases on a server: on this process's own, without databases."""
         try:
             if not Session.server or Session.server.end():
-                Session.server = Server("postgresql" if engine == "mixed" else engine)
+                Session.server = Server(server_of(engine))
             Session.server.drop_all()
         except ServerError as error:
             raise Broken(f"{error}\n") from None
@@ -76,6 +76,11 @@ class Session:
             "LIVEDOCS_SERVER": json.dumps(change),
             "PATH": os.pathsep.join([str(kind.bin), self.environment["PATH"]]),
         }
+
+    def server_ended(self) -> str:
+        """How the server ended, if this page has one and it did."""
+        on_server = "LIVEDOCS_SERVER" in self.environment
+        return Session.server.end() if on_server else ""
 
     def run_python(self, block: str | doctest.Example, line: int) -> str:
         """Run a block that begins on that line; return how its output differs, if it does."""

@@ -1,5 +1,6 @@
 """The Sphinx extension: marks each rendered block that a run proved, and warns of the others."""
 
+import shutil
 import textwrap
 from collections import Counter
 from itertools import groupby
@@ -46,6 +47,7 @@ class EngineTab(SphinxDirective):
     option_spec = {"mixed": directives.flag}
 
     def run(self) -> list[nodes.Node]:
+        self.assert_has_content()
         name = self.arguments[0]
         if self.env.app.builder.name == "revealjs" or not engines.of_tab(name):
             raise self.error(
@@ -298,6 +300,11 @@ def link(app: Sphinx, docname: str, page: str) -> nodes.Node:
     return nodes.reference("", "", name, internal=True, refuri=uri)
 
 
+def offer_record(app: Sphinx, exception: Exception | None) -> None:
+    if not exception and record.FILE.exists():
+        shutil.copy(record.FILE, app.outdir)
+
+
 def visit_tab(translator, node: engine_tab) -> None:
     translator.body.append(translator.starttag(node, "div", CLASS="engine"))
 
@@ -315,4 +322,5 @@ def setup(app: Sphinx) -> dict:
     app.connect("config-inited", read_record)
     app.connect("include-read", number_as_in_the_file)
     app.connect("doctree-resolved", mark_and_audit)
+    app.connect("build-finished", offer_record)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -97,8 +97,8 @@ def is_metadata(text: str, start: int) -> bool:
 
 
 def wrong_with_tab(document: Document, names: str) -> str | None:
-    if document.name.startswith("slides/"):
-        return "a slide has no tabs for engines: it shows one"
+    if not document.name.startswith("docs/"):
+        return "only the site has tabs for engines: a slide shows one engine, a README none"
     if not of_tab(names):
         return f"a tab is of engines that run: {', '.join(NAMES)}, or `PostgreSQL and MariaDB`"
     return None

@@ -13,15 +13,20 @@ from sharding.scatter import ShardDown
 def errors_in_one_line(alias=None):
     """Turn an error of a database, of the map, or of a gather into a CommandError.
 
-    It names the database ``alias``, or where none is given, the last that was asked: be it for a
-    query or a COMMIT. Databases are to be connected to before then, as ``check_migrated()`` does.
+    It names the database ``alias``, or where none is given, the one that a query failed on, and for
+    a COMMIT the last that was asked. Databases are to be connected to before then, as
+    ``check_migrated()`` does.
     """
-    asked = alias
+    asked, failed = alias, {}
 
     def note(execute, sql, params, many, context):
         nonlocal asked
         asked = context["connection"].alias
-        return execute(sql, params, many, context)
+        try:
+            return execute(sql, params, many, context)
+        except DatabaseError as error:
+            failed[error] = context["connection"].alias  # others may be asked meanwhile
+            raise
 
     with ExitStack() as stack:
         if alias is None:
@@ -32,6 +37,7 @@ def errors_in_one_line(alias=None):
         except (MapIncomplete, ShardDown) as error:
             raise CommandError(str(error)) from error
         except DatabaseError as error:
+            asked = failed.get(error, asked)
             name = connections[asked].settings_dict["NAME"]
             raise CommandError(
                 f'Database "{asked}" ({name}): {" ".join(str(error).split())}'

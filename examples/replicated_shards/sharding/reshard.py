@@ -66,6 +66,11 @@ def reshard(numbers, target, bar=None):
     in one place or the other: the next run goes on.
     """
     with turn() as run:
+        with errors_in_one_line(DEFAULT_DB_ALIAS):
+            found = read_map()
+        run.overtake(
+            {target, *found.moving.values(), *(found.aliases[n] for n in [*numbers, *found.moving])}
+        )
         run.settle()
         with errors_in_one_line(DEFAULT_DB_ALIAS):
             found = read_map()
@@ -163,6 +168,17 @@ class Run:
                     self.row().update(beat=F("beat") + 1)
         finally:
             connections.close_all()
+
+    def overtake(self, aliases):
+        """Take a number above all that these shards know: ``default`` may be from a backup."""
+        numbers = [self.number]
+        for alias in aliases:
+            with suppress(DatabaseError):  # if it is down, a step says so
+                numbers += Token.objects.using(alias).values_list("number", flat=True)
+        if max(numbers) > self.number:
+            with errors_in_one_line(DEFAULT_DB_ALIAS):
+                self.row().update(number=max(numbers) + 1)
+            self.number = max(numbers) + 1
 
     @contextmanager
     def step(self, alias):

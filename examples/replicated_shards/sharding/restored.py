@@ -1,20 +1,28 @@
 """Rows that are deserialized: Django writes them past ``save()``, to the alias that it is given."""
 
+from django.db import connections
 from django.db.models.signals import pre_save
+from django.db.transaction import TransactionManagementError
 
-from sharding.buckets import alias_of
 from sharding.fields import bucket_of_row, needed
 from sharding.models import Sharded
-from sharding.writing import WrongShard
+from sharding.writing import writing
 
 
-def check_shard(sender, instance, raw, using, **kwargs):
-    """Raise WrongShard where a deserialized row is about to be written to another shard."""
+def hold_bucket(sender, instance, raw, using, **kwargs):
+    """Hold the bucket of a deserialized row on the shard that it is about to be written to.
+
+    Raises WrongShard where that is another's, and BucketMoving, as ``writing()`` does.
+    """
     if raw and isinstance(instance, Sharded):
-        alias = alias_of(needed(bucket_of_row(instance), sender))
-        if using != alias:
-            raise WrongShard(f"This row belongs on {alias}, not on {using}.")
+        with writing([needed(bucket_of_row(instance), sender)], using):
+            pass  # the lock stays until the transaction around this ends
+        if not connections[using].in_atomic_block:
+            raise TransactionManagementError(
+                "A deserialized row of a shard can't be saved outside of a transaction: its bucket "
+                f'might move meanwhile. Write: with transaction.atomic(using="{using}").'
+            )
 
 
 def connect():
-    pre_save.connect(check_shard, dispatch_uid="sharding")
+    pre_save.connect(hold_bucket, dispatch_uid="sharding")

@@ -34,7 +34,7 @@ class ShopRouter:
         if instance is not None and instance._state.db == primary:
             # What belongs to it, or is newer than it, may not be on the replicas yet.
             return primary
-        # The map that says where rows are also says from which position on the replicas have them.
+        # Rows may have come to this shard. From this position on, its replicas have them too.
         return reading.database(primary, since=readable_from(primary))
 
     def allow_relation(self, obj1, obj2, **hints):

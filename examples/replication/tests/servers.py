@@ -129,6 +129,20 @@ class Servers:
                 return
             sleep(0.01)
 
+    def revive(self, name):
+        """Start a server if it is not there."""
+        try:
+            self.sql(name, "SELECT 1")
+        except self.error:
+            self.start(name)
+
+    def freeze(self, name):
+        """Let the server take connections and say nothing, as a machine does that swaps."""
+        os.kill(self.pid(name), signal.SIGSTOP)
+
+    def thaw(self, name):
+        os.kill(self.pid(name), signal.SIGCONT)
+
     def pid(self, name):
         return int((self.folder / name / self.pid_file).read_text().split()[0])
 
@@ -224,6 +238,10 @@ class PostgreSQL(Servers):
                     return name
         return None
 
+    def entry(self, name):
+        """Return what an entry of ``DATABASES`` has of this server. Its user may pause it, too."""
+        return {"HOST": str(self.folder), "PORT": str(self.ports[name]), "USER": "postgres"}
+
     def wait_until_caught_up(self, name):
         ((position,),) = self.sql(self.primary(), "SELECT pg_current_wal_lsn()::text")
         reached = f"SELECT pg_last_wal_replay_lsn() >= '{position}'"
@@ -238,6 +256,18 @@ class PostgreSQL(Servers):
     def resume(self, name):
         self.sql(name, "SELECT pg_wal_replay_resume()")
 
+    def cut(self, name):
+        """Let the standby receive nothing more, as if its network was lost."""
+        self.sql(name, "ALTER SYSTEM SET primary_conninfo = ''")
+        self.sql(name, "SELECT pg_reload_conf()")
+        receivers = "SELECT count(*) FROM pg_stat_wal_receiver"
+        self.wait_for(name, lambda: self.sql(name, receivers) == [(0,)])
+
+    def mend(self, name):
+        """Let it receive again, from whichever server is the primary."""
+        self.sql(name, "ALTER SYSTEM RESET primary_conninfo")
+        self.sql(name, "SELECT pg_reload_conf()")
+
     def delay(self, name, seconds):
         """Let the standby apply each COMMIT that many seconds after it was made."""
         self.sql(name, f"ALTER SYSTEM SET recovery_min_apply_delay = '{seconds * 1000:.0f}ms'")
@@ -251,6 +281,7 @@ class PostgreSQL(Servers):
         self.sql(primary, "SELECT pg_reload_conf()")
 
     def promote(self, name):
+        """Let the standby be the primary. The others follow it."""
         self.sql(name, "SELECT pg_promote()")
 
 
@@ -262,8 +293,11 @@ class MariaDB(Servers):
     """
 
     prefix = "my"
-    names = ("primary", "replica")
     pid_file = "pid"
+
+    def __init__(self, link=None, replicas=1):
+        self.names = ("primary", "replica", *(f"replica{n}" for n in range(2, replicas + 1)))
+        super().__init__(link)
 
     def find_programs(self):
         try:
@@ -301,6 +335,7 @@ class MariaDB(Servers):
             "GRANT REPLICATION SLAVE ON *.* TO replication@'127.0.0.1'",
         ):
             self.sql("primary", statement)
+        self.lead_to("primary")
         for name in self.names[1:]:
             self.follow(name, "primary")
         for name in self.names[1:]:
@@ -312,7 +347,7 @@ class MariaDB(Servers):
             *[self.mariadbd, "--no-defaults", f"--datadir={data}", f"--pid-file={data / 'pid'}"],
             *[f"--socket={self.folder / name}.sock", f"--port={self.ports[name]}"],
             *["--bind-address=127.0.0.1", f"--server-id={self.names.index(name) + 1}"],
-            *["--log-bin=log", "--log-slave-updates", "--gtid-strict-mode", "--skip-slave-start"],
+            *["--log-bin=log", "--log-slave-updates", "--gtid-strict-mode"],
             *["--read-only"] * (name != "primary"),
             *["--sync-binlog=0", "--innodb-flush-log-at-trx-commit=2", "--innodb-log-file-size=8M"],
             *["--innodb-buffer-pool-size=32M", "--innodb-use-native-aio=0", "--skip-name-resolve"],
@@ -342,6 +377,15 @@ class MariaDB(Servers):
                     return name
         return None
 
+    def entry(self, name):
+        """Return what an entry of ``DATABASES`` has of this server."""
+        return {
+            "HOST": str(self.folder / f"{name}.sock"),
+            "PORT": "",
+            "USER": "shop",
+            "PASSWORD": "pendulum",
+        }
+
     def wait_until_caught_up(self, name):
         ((position,),) = self.sql(self.primary(), "SELECT @@gtid_binlog_pos")
         ((waited,),) = self.sql(name, f"SELECT MASTER_GTID_WAIT('{position}', {PATIENCE})")
@@ -354,6 +398,29 @@ class MariaDB(Servers):
     def resume(self, name):
         self.sql(name, "START SLAVE SQL_THREAD")
 
+    def cut(self, name):
+        """Let the replica receive nothing more, as if its network was lost."""
+        self.sql(name, "STOP SLAVE IO_THREAD")
+
+    def mend(self, name):
+        """Let it receive again, from whichever server is the primary."""
+        self.sql(name, "STOP SLAVE")
+        self.follow(name, self.primary())
+
+    def synchronous(self, names):
+        """Let a COMMIT wait until one of these replicas has it: for none, an empty list."""
+        primary = self.primary()
+        # It waits for as long as it takes: by default, for 10 seconds.
+        self.sql(primary, f"SET GLOBAL rpl_semi_sync_master_timeout = {10**9}")
+        self.sql(primary, "SET GLOBAL rpl_semi_sync_master_wait_point = AFTER_SYNC")
+        for name in self.names[1:]:
+            if name != primary:
+                on = int(name in names)
+                self.sql(name, f"SET GLOBAL rpl_semi_sync_slave_enabled = {on}")
+                self.sql(name, "STOP SLAVE IO_THREAD")
+                self.sql(name, "START SLAVE IO_THREAD")
+        self.sql(primary, f"SET GLOBAL rpl_semi_sync_master_enabled = {int(bool(names))}")
+
     def delay(self, name, seconds):
         """Let the replica apply each transaction that many seconds, a whole number, later."""
         self.sql(name, "STOP SLAVE")
@@ -361,8 +428,16 @@ class MariaDB(Servers):
         self.sql(name, "START SLAVE")
 
     def promote(self, name):
+        """Let the replica be the primary. ``mend()`` lets the others follow it."""
         for statement in ("STOP SLAVE", "RESET SLAVE ALL", "SET GLOBAL read_only = 0"):
             self.sql(name, statement)
+        self.lead_to(name)
+
+    def lead_to(self, name):
+        """Let ``current.sock`` lead to this server, as a DNS name or a virtual address would."""
+        new = self.folder / "new.sock"
+        new.symlink_to(f"{name}.sock")
+        new.rename(self.folder / "current.sock")
 
 
 def free_ports(number):

@@ -19,8 +19,8 @@ from django.urls import path
 from products.models import Product
 from replicas import reading
 from replicas.consistency import ReadYourWritesMiddleware, is_read
-from replicas.positions import LogPosition
 from shop.urls import urlpatterns as shop_urls
+from tests.shops import place, position_class
 
 REPLICAS = {"replica1", "replica2"}
 
@@ -201,7 +201,7 @@ def test_a_cookie_that_is_not_ours_is_ignored(browser, cookie):
     assert alias(browser.get("/read/")) in REPLICAS
 
 
-class OtherPosition(LogPosition):
+class OtherPosition(position_class()):
     """Of another engine: it could make nothing of the positions of this one."""
 
 
@@ -236,9 +236,8 @@ def test_the_position_is_never_older_than_what_another_tab_wrote(shop, browser, 
         connections.close_all()
 
     response = ReadYourWritesMiddleware(slow)(rf.get("/"))
-    assert int(cookie_of(response).value.split(":")[0]) >= int(
-        cookie_of(browser).value.split(":")[0]
-    )
+    first, last = (cookie_of(holder).value.split(":")[0] for holder in (browser, response))
+    assert place(last) >= place(first)
 
 
 def body(response):
@@ -365,7 +364,7 @@ def test_what_is_committed_is_not_answered_by_an_error(browser, shop, monkeypatc
         raise OperationalError("the server closed the connection unexpectedly")
 
     with monkeypatch.context() as patch:
-        patch.setattr(LogPosition, "written", fail)
+        patch.setattr(position_class(), "written", fail)
         assert alias(browser.get(f"/{view}/")) == "default"
     assert set(caplog.messages) == {
         '"default" does not say its position: the server closed the connection unexpectedly'

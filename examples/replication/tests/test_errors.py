@@ -1,5 +1,7 @@
 """What populate says of a database that it can't use: one line, and exit status 1."""
 
+from tests.engines import lose
+
 
 def in_one_line(process):
     assert (process.returncode, process.stdout) == (1, "")
@@ -16,10 +18,11 @@ def test_a_database_that_is_not_migrated(manage):
 
 
 def test_a_database_that_cannot_be_opened(manage):
-    file = manage.folder / "default.sqlite3"
-    file.mkdir()
-    line = in_one_line(manage("populate"))
-    assert line == f'CommandError: Database "default" ({file}): unable to open database file'
+    name, reason = lose("default", manage.folder)
+    # On MariaDB, Django 6.1 connects before the command, for its checks: its traceback is not ours.
+    line = in_one_line(manage("populate", "--skip-checks"))
+    assert line.startswith(f'CommandError: Database "default" ({name}): ')
+    assert reason in line
 
 
 def test_a_number_that_is_wrong_has_exit_status_1_too(manage):

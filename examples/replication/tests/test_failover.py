@@ -9,6 +9,7 @@ from django.db import DatabaseError, OperationalError, connections, transaction
 from products.models import Product
 from replicas import health, reading
 from shop.middleware import QueryLog
+from tests.engines import only_sqlite
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def dead(shop, monkeypatch):
             execute = cursor.execute
 
             def execute_unless_dead(sql, *arguments):
-                if sql.startswith("SELECT"):
+                if sql.lstrip().startswith("SELECT"):
                     raise OperationalError("the server closed the connection unexpectedly")
                 return execute(sql, *arguments)
 
@@ -58,12 +59,12 @@ def test_raw_queries_and_cursors_too(dead):
     assert Product.objects.using(dead).raw("SELECT * FROM products_product")[0].pk == 1
     with connections[dead].cursor() as cursor:
         cursor.execute("SELECT name FROM products_product WHERE id = %s", [1])
-        assert cursor.fetchall() == [("Patient sundial",)]
+        assert list(cursor.fetchall()) == [("Patient sundial",)]
         assert cursor.description[0][0] == "name"
 
 
 def test_a_write_that_a_replica_refuses_is_not_done_elsewhere(shop):
-    with pytest.raises(OperationalError, match="readonly"):
+    with pytest.raises(DatabaseError, match="read.?only"):
         Product.objects.using("replica1").update(name="Overwound sundial")
     assert Product.objects.get().name == "Patient sundial"
     with reading.scope():
@@ -79,11 +80,12 @@ def test_a_transaction_on_a_replica_stays_there(dead):
 
 
 def test_an_error_of_the_query_itself_is_the_callers(shop):
-    with connections["replica1"].cursor() as cursor, pytest.raises(OperationalError):
+    with connections["replica1"].cursor() as cursor, pytest.raises(DatabaseError):
         cursor.execute("SELECT nonsense")
     assert health.seconds_behind("replica1") is not None
 
 
+@only_sqlite("what a server forbids, or stops: see test_postgres and test_mariadb")
 def test_an_error_of_a_replica_that_answers_is_the_callers(shop):
     """The primary would run it: what the replica forbids, or stops, it does so on purpose."""
 
@@ -126,4 +128,5 @@ def test_a_table_that_is_not_on_the_replica_yet(shop):
     with connections["default"].cursor() as cursor:
         cursor.execute("CREATE TABLE news AS SELECT 'tick' AS headline")
     with connections["replica1"].cursor() as cursor:
-        assert cursor.execute("SELECT headline FROM news").fetchall() == [("tick",)]
+        cursor.execute("SELECT headline FROM news")
+        assert list(cursor.fetchall()) == [("tick",)]

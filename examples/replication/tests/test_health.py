@@ -8,7 +8,10 @@ from django.db import OperationalError, connections, transaction
 
 from products.models import Product
 from replicas import health, reading
-from replicas.positions import LogPosition
+from tests.engines import only_sqlite
+from tests.shops import position_class
+
+of_files = only_sqlite("what is done to a replica here is done to its file")
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +36,7 @@ def clock(monkeypatch):
 
 
 def missing(shop, alias):
-    shop.file(alias).unlink()
+    shop.lose(alias)
 
 
 def broken(shop, alias):
@@ -48,7 +51,15 @@ def behind(shop, alias):
     shop.let_lag(alias, 61)
 
 
-@pytest.mark.parametrize("harm", [missing, broken, without_a_position, behind])
+@pytest.mark.parametrize(
+    "harm",
+    [
+        missing,
+        pytest.param(broken, marks=of_files),
+        pytest.param(without_a_position, marks=of_files),
+        behind,
+    ],
+)
 def test_an_unfit_replica_is_skipped_logged_once_and_tried_again(shop, clock, log, harm):
     harm(shop, "replica1")
     for _ in range(20):
@@ -61,8 +72,7 @@ def test_an_unfit_replica_is_skipped_logged_once_and_tried_again(shop, clock, lo
     (message,) = log.messages
     assert message.startswith("replica1 is not read from: ") and "\n" not in message
 
-    shop.file("replica1").unlink(missing_ok=True)
-    shop.replicate("replica1")
+    shop.renew("replica1")
     for _ in range(20):
         with reading.scope():
             assert Product.objects.db == "replica2"  # not tried again yet
@@ -111,6 +121,7 @@ def test_a_choice_stands_for_a_while_without_asking(shop, monkeypatch):
         assert reading.database() == first
 
 
+@of_files
 def test_a_file_that_was_replaced_is_opened_anew(shop, log):
     """The connection still has the old file, which nobody brings up to date any more."""
     missing(shop, "replica2")
@@ -131,8 +142,9 @@ def test_a_replica_that_is_the_primary_by_another_name_is_fit(shop, clock, monke
     """So it is in a test with MIRROR, and at a site that has no replicas yet."""
     for alias in ("replica1", "replica2"):
         connections[alias].close()
-        name = connections["default"].settings_dict["NAME"]
-        monkeypatch.setitem(connections.settings[alias], "NAME", name)
+        its = connections["default"].settings_dict
+        for key in ("NAME", "HOST", "PORT", "OPTIONS"):
+            monkeypatch.setitem(connections.settings[alias], key, its[key])
     with reading.scope({"default": "1000000"}):
         alias = reading.database()
         assert alias in ("replica1", "replica2")
@@ -148,7 +160,7 @@ def test_a_transaction_on_a_replica_is_not_broken_by_a_look_at_it(shop):
     with transaction.atomic(using="replica1"):
         assert Product.objects.using("replica1").count() == 1
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(LogPosition, "seconds_behind", lambda *_: 61)
+            patch.setattr(position_class(), "seconds_behind", lambda *_: 61)
             assert health.seconds_behind("replica1") is None
         assert Product.objects.using("replica1").count() == 1
 
@@ -173,7 +185,7 @@ def test_an_iterator_is_read_to_its_end(shop, monkeypatch, fault, all_connection
                 raise fault
             return 61
 
-        monkeypatch.setattr(LogPosition, "seconds_behind", seconds_behind)
+        monkeypatch.setattr(position_class(), "seconds_behind", seconds_behind)
         assert (health.seconds_behind(alias) is None) == all_connections
         read += [row.pk for row in rows]
     assert read == [*Product.objects.order_by("pk").values_list("pk", flat=True)]
@@ -190,6 +202,7 @@ def test_one_at_a_time_tries_a_replica_again(shop, clock):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read any file")
+@of_files
 def test_a_replica_that_may_not_be_read(shop):
     shop.file("replica1").chmod(0)
     for _ in range(20):

@@ -4,10 +4,13 @@ import json
 
 import pytest
 from django.db import NotSupportedError
-from servers import MariaDB, Unavailable
 
 from replicas import positions
 from replicas.positions import MariaDBPosition
+from tests.engines import only_sqlite
+from tests.servers import MariaDB, Unavailable
+
+pytestmark = only_sqlite("it starts servers of its own, on whichever engine the suite is")
 
 SETTINGS = """
 SERVER = {{

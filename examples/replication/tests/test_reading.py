@@ -13,7 +13,7 @@ from django.db.models import F
 
 from products.models import Product
 from replicas import reading
-from replicas.positions import LogPosition
+from tests.shops import place, position_class
 
 REPLICAS = {"replica1", "replica2"}
 
@@ -99,7 +99,7 @@ def test_the_position_is_taken_after_the_commit(shop):
             write()
             early = in_thread(lambda: context.run(scope["default"].position))
         shop_has = scope["default"].position()
-        assert int(shop_has) > int(early)
+        assert place(shop_has) > place(early)
         assert reading.database() == "default"
 
 
@@ -155,7 +155,7 @@ def test_a_scope_within_a_scope_waits_for_the_positions_of_both(shop, wrote):
                 assert reading.database() == "default"
             with reading.scope(inner):
                 assert reading.database() == "default"
-                assert int(scope.positions()["default"]) >= int(second["default"])
+                assert place(scope.positions()["default"]) >= place(second["default"])
     with reading.scope(first), reading.scope(first):
         assert reading.database() == "replica1"
 
@@ -163,7 +163,8 @@ def test_a_scope_within_a_scope_waits_for_the_positions_of_both(shop, wrote):
 def write_past_django():
     """Write as COPY, callproc() or a driver's own connection do."""
     connections["default"].ensure_connection()
-    connections["default"].connection.execute("UPDATE products_product SET name = 'Overwound'")
+    cursor = connections["default"].connection.cursor()
+    cursor.execute("UPDATE products_product SET name = 'Overwound'")
 
 
 @pytest.mark.parametrize("autocommit", [True, False])
@@ -174,9 +175,9 @@ def test_a_write_that_django_does_not_see_is_noted_by_hand(shop, autocommit):
             write_past_django()
             reading.note_write()
             reading.note_write("replica1")  # no primary
-            early = None if autocommit else int(in_thread(scope["default"].take_position))
+            early = None if autocommit else in_thread(scope["default"].take_position)
         assert Product.objects.get().name == "Overwound"
-        assert autocommit or int(scope["default"].position()) > early
+        assert autocommit or place(scope["default"].position()) > place(early)
 
 
 def test_unnoted_writes(shop):
@@ -255,7 +256,7 @@ def test_a_primary_that_does_not_say_its_position_is_read_from(shop, monkeypatch
     with reading.scope() as scope:
         write()
         with monkeypatch.context() as patch:
-            patch.setattr(LogPosition, "written", fail)
+            patch.setattr(position_class(), "written", fail)
             assert reading.database() == "default"
             positions = scope.positions()
         with reading.allow_stale():
@@ -460,5 +461,5 @@ def test_a_choice_does_not_outlive_the_connection(shop, monkeypatch):
     with reading.scope():
         first = Product.objects.get()._state.db
         connections.close_all()
-        shop.file(first).unlink()
+        shop.lose(first)
         assert Product.objects.get()._state.db == (REPLICAS - {first}).pop()

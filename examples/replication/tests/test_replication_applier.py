@@ -14,6 +14,9 @@ from replicated import Pair, contents, open_file
 from replication import log, snapshot
 from replication.applier import Applier
 from replication.files import NeedsSnapshot, ReplicationError, hold, is_held, uri
+from tests.engines import only_sqlite
+
+pytestmark = only_sqlite("the app replication is for SQLite: a server replicates itself")
 
 KILLS = 50 if os.environ.get("STRESS") else 5
 ROWS = 500  # in a transaction of the writer that the kills don't stop

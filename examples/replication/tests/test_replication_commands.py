@@ -17,6 +17,9 @@ from replicated import contents, open_file
 from replication import files, log
 from replication.management.commands import replicate
 from replication.snapshot import connect_to_log
+from tests.engines import only_sqlite
+
+pytestmark = only_sqlite("the app replication is for SQLite: a server replicates itself")
 
 SCRIPT = "CREATE TABLE thing (id INTEGER PRIMARY KEY, value)"
 

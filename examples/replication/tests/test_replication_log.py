@@ -10,6 +10,9 @@ from replicated import Pair
 
 from replication import log
 from replication.files import ReplicationError
+from tests.engines import only_sqlite
+
+pytestmark = only_sqlite("the app replication is for SQLite: a server replicates itself")
 
 ODD = log.quote('it\'s "odd"')
 SCRIPT = f"""

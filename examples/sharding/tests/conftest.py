@@ -1,7 +1,7 @@
-import os
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import pytest
 from django.conf import settings
@@ -10,16 +10,15 @@ from django.db import connections
 
 from customers.models import Customer
 from products.models import Product
-from sharding import buckets
+from sharding import buckets, scatter
 from sharding.keys import new_key
+from tests import databases
+from tests.databases import ALIASES
 
 
 def pytest_configure():
     # The usual hasher takes a third of a second for each password, as it should.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-
-
-ALIASES = ["default", *settings.SHARDS]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -40,34 +39,49 @@ def forget_the_map():
 
 @pytest.fixture(scope="session")
 def migrated(tmp_path_factory, django_db_blocker):
-    """Return a folder with the databases as files, migrated and empty."""
+    """Return the folder of databases that are migrated and empty, to be copied."""
     folder = tmp_path_factory.mktemp("migrated")
-    with pytest.MonkeyPatch.context() as patch, django_db_blocker.unblock():
-        open_files(patch, folder)
-        call_command("migrate", verbosity=0)
-        call_command("migrate_shards")
-        connections.close_all()  # the last one to close it leaves one file
-        buckets.forget_map()
-    return folder
+    with django_db_blocker.unblock(), databases_in(folder):
+        with pytest.MonkeyPatch.context() as patch:
+            open_databases(patch, folder)
+            call_command("migrate", verbosity=0)
+            call_command("migrate_shards")
+            connections.close_all()  # of a file, the last one to close it leaves one
+            buckets.forget_map()
+        yield folder
 
 
 @pytest.fixture
 def shop(migrated, tmp_path, monkeypatch, django_db_blocker):
-    """Put the databases on files, of which a test may lose one; return the folder."""
-    for alias in ALIASES:
-        shutil.copy(migrated / f"{alias}.sqlite3", tmp_path)
-    with django_db_blocker.unblock():
-        open_files(monkeypatch, tmp_path)
+    """Give a test databases of its own, of which it may lose one; return their folder."""
+    with django_db_blocker.unblock(), databases_in(tmp_path, migrated):
+        open_databases(monkeypatch, tmp_path)
         buckets.forget_map()
         yield tmp_path
         connections.close_all()
         buckets.forget_map()
 
 
-def open_files(patch, folder):
-    """Let all threads' connections open the files in ``folder``, and leave any test database."""
+@contextmanager
+def databases_in(folder, source=None):
+    """Make the databases of a folder, empty or copied from those of another; then drop them."""
     for alias in ALIASES:
-        patch.setitem(connections.settings[alias], "NAME", str(folder / f"{alias}.sqlite3"))
+        if source is None:
+            databases.create(alias, folder)
+        else:
+            databases.copy(alias, source, folder)
+    try:
+        yield
+    finally:
+        for alias in ALIASES:
+            scatter.close(alias)
+            databases.drop(alias, folder)
+
+
+def open_databases(patch, folder):
+    """Let all threads' connections open those of ``folder``, and leave any test database."""
+    for alias in ALIASES:
+        patch.setitem(connections.settings[alias], "NAME", databases.named(alias, folder))
         patch.setattr(connections[alias], "connection", None)
 
 
@@ -92,24 +106,22 @@ def customers():
 
 
 @pytest.fixture
-def manage(tmp_path):
-    """Run ``manage.py`` in a copy of the project, with no database file yet."""
-    if any(connection.vendor != "sqlite" for connection in connections.all()):
-        pytest.skip("the databases of a copy are its own only when they are files in its folder")
+def manage(tmp_path, django_db_blocker):
+    """Run ``manage.py`` in a copy of the project, whose databases are empty."""
+    databases.check_that_a_copy_has_its_own()
     folder = tmp_path / "sharding"
     ignore = shutil.ignore_patterns("*.sqlite3*", "__pycache__", ".*")
     shutil.copytree(settings.BASE_DIR, folder, ignore=ignore)
-    # Of the test run, the environment names the settings: manage.py is to find them by itself.
-    environment = {k: v for k, v in os.environ.items() if k != "DJANGO_SETTINGS_MODULE"}
+    # With the settings that the test run has: those of the copy, for its own databases.
 
     def run(*arguments):
         return subprocess.run(
             [sys.executable, "manage.py", *arguments],
             cwd=folder,
-            env=environment,
             capture_output=True,
             text=True,
         )
 
     run.folder = folder
-    return run
+    with django_db_blocker.unblock(), databases_in(folder):
+        yield run

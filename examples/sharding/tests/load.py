@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 
 sys.path.insert(0, os.getcwd())
-os.environ["DJANGO_SETTINGS_MODULE"] = "shop.settings"
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
 
 import django  # noqa: E402
 

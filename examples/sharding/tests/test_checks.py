@@ -14,6 +14,7 @@ from sharding.buckets import Bucket, MapIncomplete, read_map
 from sharding.fields import KeyField
 from sharding.models import Sharded, ShardedQuerySet
 from sharding.routers import ShardRouter
+from tests.engines import only_sqlite
 
 pytestmark = pytest.mark.django_db(databases=ALIASES)
 
@@ -361,10 +362,9 @@ def test_the_folder_of_the_workers(settings, folder):
     assert ours() == {"sharding.E016": f"KEY_WORKERS_DIR is no folder's path: {folder!r}."}
 
 
+@only_sqlite("on the other engines each transaction waits")
 @pytest.mark.parametrize("alias", ["default", "shard1"])
 def test_a_transaction_that_would_not_wait(monkeypatch, alias):
-    if connections[alias].vendor != "sqlite":
-        pytest.skip("of SQLite alone")
     options = connections[alias].settings_dict["OPTIONS"]
     monkeypatch.delitem(options, "transaction_mode")
     assert ours() == {

@@ -523,6 +523,8 @@ def test_combined(how, which):
     ask = COMBINED[how]
     if which is bound and how in ("updated", "deleted"):
         return  # of rows that are named by no key
+    if which is bound and how == "xor" and connections["shard0"].vendor == "mysql":
+        pytest.skip("there Django answers all() ^ all() with all rows, of any one database too")
     for a, b in ((DAN, DAN), (str(DAN), DAN)):
         hold(lambda m, a=a, b=b: ask(which(m, int(a)), which(m, b)), answered=True)
     for a, b in ((DAN, ADA), (ADA, DAN), (DAN, KEYS[5])):
@@ -627,7 +629,7 @@ def test_what_is_deserialized_goes_to_its_shard(rows):
 def test_what_is_deserialized_is_not_put_on_another_shard():
     text = serializers.serialize("json", [customer(SHARDED, ADA)])
     for row in serializers.deserialize("json", text, using="shard1"):
-        with pytest.raises(WrongShard, match="belongs on shard0, not on shard1"):
+        with pytest.raises(WrongShard, match="belong on shard0, not on shard1"):
             row.save(using="shard1")
     assert not Customer.objects.using("shard1").filter(pk=ADA).exists()
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 from django.conf import settings
 from django.core.paginator import Paginator
-from django.db import OperationalError, connections, models
+from django.db import DatabaseError, OperationalError, connections, models
 from django.db.models import Avg, Count, F, Max, Min, Q, StdDev, Sum
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
@@ -104,7 +104,9 @@ def test_aggregates(rows, condition, inner):
     all_ = gather.aggregate(ORDERS.filter(condition), **wanted)
     for name in wanted:
         if isinstance(one[name], float | Decimal):
-            assert float(all_[name]) == pytest.approx(float(one[name]))
+            # MariaDB rounds a mean to four decimal places more than the values have.
+            least = 1e-4 if connections[ONE].vendor == "mysql" else None
+            assert float(all_[name]) == pytest.approx(float(one[name]), abs=least)
             assert "or_seven" in name or type(all_[name]) is type(one[name])
         else:
             assert all_[name] == one[name]
@@ -135,6 +137,7 @@ def test_a_mean_is_not_the_mean_of_means():
 )  # fmt: skip
 def test_top(rows, condition, order, start, more, backwards):
     put(rows)
+    order = [gather.by_code_points(ORDERS, by) for by in order]
     wanted = ORDERS.filter(condition).order_by(*order, "pk")
     if backwards:
         wanted = wanted.reverse()
@@ -221,6 +224,37 @@ def test_text_under_another_collation_is_refused(ask, customers):
         ask()
 
 
+# A language sorts these otherwise, takes some of them for one, and ignores spaces at the end.
+TEXTS = [
+    "apple",
+    "Banana",
+    "Émile",
+    "emile",
+    "ÉMILE",
+    "émile",
+    "a",
+    "a ",
+    "a\t",
+    "ss",
+    "ß",
+    "𝄞",
+    "ﬀ",
+]
+
+
+def test_text_by_code_points_is_merged_as_this_engine_sorts_it(customers):
+    for n, text in enumerate(TEXTS):
+        customer_on(f"shard{n % 4}", text)
+    wanted = sorted([*TEXTS, *(customer.name for customer in customers)])
+    by = gather.by_code_points(NAMES, "name")
+    backwards = gather.by_code_points(NAMES, "-name")
+    assert [row.name for row in gather.top(NAMES.order_by(by))] == wanted
+    assert [row.name for row in gather.top(NAMES.order_by(backwards), 5)] == wanted[:-6:-1]
+    exact = getattr(by, "expression", "name")
+    ends = gather.aggregate(NAMES, first=Min(exact), last=Max(exact))
+    assert ends == {"first": wanted[0], "last": wanted[-1]}
+
+
 def test_which_text_is_sorted_by_code_points(another_engine):
     collation = gather.CODE_POINTS[another_engine][0]
     named = models.functions.Collate("name", collation)
@@ -287,7 +321,7 @@ def test_a_shard_that_is_down_is_an_error_that_names_it(shard2_is_down):
 
 @pytest.mark.parametrize("partial", [True, False])
 def test_an_error_of_a_statement_is_not_a_shard_that_is_down(customers, partial):
-    with pytest.raises(OperationalError, match="no such function: gone"):
+    with pytest.raises(DatabaseError, match=r"(?i)function.* \S*gone"):
         gather.count(Customer.objects.extra(where=["gone(1)"]), partial=partial)
 
 
@@ -301,6 +335,7 @@ def test_an_error_of_a_statement_is_not_a_shard_that_is_down(customers, partial)
         ({"sqlstate": None}, ("connection refused",), True),
         ({}, (1205, "Lock wait timeout exceeded"), False),
         ({}, (2006, "Server has gone away"), True),
+        ({}, (1049, "Unknown database"), True),
         ({"sqlite_errorcode": 5}, (), False),  # busy
         ({"sqlite_errorcode": 14}, (), True),  # can't be opened
         ({"sqlite_errorcode": 522}, (), True),  # an error of the disk: a short read
@@ -313,7 +348,7 @@ def test_which_errors_are_those_of_a_shard_that_is_down(cause, args, away):
 
 
 def test_a_partial_answer_says_that_it_is_partial(shard2_is_down):
-    rows = Customer.objects.order_by("name")
+    rows = Customer.objects.order_by("pk")
     there = [c for c in shard2_is_down if c.shard != "shard2"]
     for answer, wanted in (
         (gather.count(rows, partial=True), 3),
@@ -343,7 +378,7 @@ def test_rows_that_are_being_copied_do_not_count(customers):
     assert gather.count(Customer.objects.all()) == 5  # as if nobody had said that it moves
     change_map([first.bucket], uncounted_on="shard3", placement=True)
     forget_map()
-    rows = Customer.objects.order_by("name")
+    rows = Customer.objects.order_by("pk")
     assert gather.count(rows) == 4 and gather.top(rows) == customers
     # The switch, which a map that is still good for LEASE seconds knows nothing of.
     buckets.shard_map()

@@ -1,4 +1,4 @@
-"""Scatter-gather with a thread a shard, as on servers; here on files."""
+"""Scatter-gather with a thread a shard, as on servers; SQLite's files are taken for such."""
 
 import threading
 
@@ -9,20 +9,22 @@ from django.db import OperationalError, connections, transaction
 from conftest import customer_on
 from customers.models import Customer
 from sharding import gather, scatter
+from tests import databases
 
 CUSTOMERS = Customer.objects.all()
 
 
 @pytest.fixture
 def threads(shop, monkeypatch):
-    monkeypatch.setattr(scatter, "_threads", {})
-    # What it is that SQLite's files are taken for: anything but SQLite.
-    for alias in settings.SHARDS:
-        monkeypatch.setattr(type(connections[alias]), "vendor", "a server")
-    yield
-    for pool in scatter._threads.values():
-        pool.submit(connections.close_all).result()
-        pool.shutdown()
+    with monkeypatch.context() as patch:
+        patch.setattr(scatter, "_threads", {})
+        for alias in settings.SHARDS:
+            if connections[alias].vendor == "sqlite":
+                patch.setattr(type(connections[alias]), "vendor", "a server")
+        yield
+        for pool in scatter._threads.values():
+            pool.submit(connections.close_all).result()
+            pool.shutdown()
 
 
 def who(rows):
@@ -59,6 +61,7 @@ def test_a_gather_within_a_gather_does_not_wait_for_itself(threads):
 
 def test_who_listens_here_hears_the_threads(threads):
     heard = []
+    gather.count(CUSTOMERS)  # from here on they have their connections, which are not part of it
 
     def listen(execute, sql, params, many, context):
         heard.append(context["connection"].alias)
@@ -103,3 +106,16 @@ def test_a_connection_that_the_server_has_closed_is_opened_again(threads, times)
             with pytest.raises(gather.ShardDown, match="shard0"):
                 gather.count(CUSTOMERS)
     assert next(failures, None) is None
+
+
+def test_a_shard_whose_database_is_lost_is_down(shop):
+    for alias in settings.SHARDS:
+        customer_on(alias)
+    assert gather.count(CUSTOMERS) == 4
+    scatter.close("shard2")
+    with databases.lost("shard2", shop) as (_, said):
+        with pytest.raises(gather.ShardDown, match=f"^shard2 can't be asked: {said}"):
+            gather.count(CUSTOMERS)
+        answer = gather.count(CUSTOMERS, partial=True)
+        assert answer.value == 3 and list(answer.missing) == ["shard2"]
+    assert gather.count(CUSTOMERS) == 4

@@ -1,7 +1,6 @@
 """The command shard_status."""
 
 import re
-import shutil
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -14,6 +13,7 @@ from sharding.fences.models import HeldBucket
 from sharding.keys import BUCKETS, new_key
 from sharding.management.commands import shard_status
 from sharding.reshard import change_map, reshard
+from tests import databases
 
 
 @pytest.fixture
@@ -74,15 +74,14 @@ def test_migrations_that_differ(table):
 
 
 def test_a_shard_that_is_down(table, shop):
-    connections.close_all()
-    file = shop / "shard1.sqlite3"
-    file.write_bytes(b"The cuckoo has nested here." * 1000)
-    assert table()[2] == ["shard1", "256", f'Database "shard1" ({file}): file is not a database']
+    with databases.lost("shard1", shop) as (name, said):
+        alias, number, state = table()[2]
+    assert (alias, number) == ("shard1", "256")
+    assert re.fullmatch(rf'Database "shard1" \({name}\): {said}', state)
 
 
 def test_before_default_is_migrated(shop):
-    connections.close_all()
-    (shop / "default.sqlite3").unlink()
+    databases.replace("default", shop)
     buckets.forget_map()
     with pytest.raises(CommandError, match=r'"default" lacks .* Run: python manage.py migrate$'):
         call_command("shard_status")
@@ -104,12 +103,9 @@ def test_rows_that_another_program_put_on_another_shard(strays):
 
 def test_a_shard_from_a_backup_that_had_other_buckets(strays, shop):
     customer = Customer.objects.create(id=new_key(5))
-    connections["shard0"].close()
-    shutil.copy(shop / "shard0.sqlite3", shop / "backup")
-    reshard([4, 5, 6], "shard1")
-    reshard([300], "shard0")
-    connections["shard0"].close()
-    shutil.copy(shop / "backup", shop / "shard0.sqlite3")
+    with databases.restored("shard0", shop):
+        reshard([4, 5, 6], "shard1")
+        reshard([300], "shard0")
     assert strays() == [
         "shard0 has 1 customers of buckets that are another shard's.",
         "shard0 takes writes for buckets that are another shard's: 4-6.",

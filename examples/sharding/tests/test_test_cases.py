@@ -12,16 +12,18 @@ from sharding.buckets import Bucket, MapVersion, read_map
 from sharding.fences.models import HeldBucket
 from sharding.keys import new_key
 from sharding.reshard import reshard
+from tests import databases
 
 ONE = """
         Customer.objects.create(name="Ada")
         self.assertEqual(gather.count(Customer.objects.all()), 1)
 """
 CASES = f"""
+from django.conf import settings
 from django.test import TestCase, TransactionTestCase
 
 from customers.models import Customer
-from sharding import gather
+from sharding import gather, scatter
 
 
 class Committed(TransactionTestCase):
@@ -54,8 +56,17 @@ class RolledBack(TestCase):
     def test_1(self):{ONE}
     def test_2(self):{ONE}
 """
-SERIALIZED = CASES.split("class Global")[0].replace(
-    'databases = "__all__"', 'databases = "__all__"\n    serialized_rollback = True'
+SERIALIZED = (
+    CASES.split("class Global")[0].replace(
+        'databases = "__all__"', 'databases = "__all__"\n    serialized_rollback = True'
+    )
+    + """
+    @classmethod
+    def tearDownClass(cls):
+        super().tearDownClass()
+        for alias in settings.SHARDS:
+            scatter.close(alias)  # Django doesn't flush after this class
+"""
 )
 PYTEST = """
 import pytest
@@ -83,16 +94,21 @@ def test_by_djangos_runner(manage, cases):
 def test_by_pytest_on_databases_of_the_run_before(manage):
     """They have what its last test has left there."""
     (manage.folder / "tests" / "test_one.py").write_text(PYTEST)
+    files = [alias for alias in databases.ALIASES if databases.is_file(alias)]
     with (manage.folder / "shop" / "settings.py").open("a") as file:
-        file.write("for alias in DATABASES:\n")
+        file.write(f"for alias in {files}:\n")
         file.write('    DATABASES[alias]["TEST"] = {"NAME": f"test_{alias}.sqlite3"}\n')
     (manage.folder / "manage.py").write_text(
         "import sys, pytest\n"
         "sys.exit(pytest.main(['-q', '--reuse-db', '-p', 'no:cacheprovider', sys.argv[1]]))\n"
     )
-    for _ in range(2):
-        done = manage("tests/test_one.py")
-        assert "2 passed" in done.stdout, done.stdout
+    try:
+        for _ in range(2):
+            done = manage("tests/test_one.py")
+            assert "2 passed" in done.stdout, done.stdout
+    finally:
+        for alias in databases.ALIASES:
+            databases.drop(alias, manage.folder, prefix="test_")
 
 
 def held(alias):

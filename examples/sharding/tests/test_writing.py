@@ -4,12 +4,15 @@ import threading
 
 import pytest
 from django.conf import settings
+from django.core import serializers
 from django.db import connections, models, transaction
 from django.db.models import Count
+from django.db.transaction import TransactionManagementError
 
 from conftest import bucket_on, customer_on
 from customers.models import Customer, Order
 from sharding import buckets
+from sharding import writing as writing_module
 from sharding.buckets import alias_of, forget_map, shard_map
 from sharding.fences.models import HeldBucket
 from sharding.keys import new_key
@@ -197,12 +200,12 @@ def test_a_row_that_is_locked_is_waited_for(shop, monkeypatch):
     sent = statements(monkeypatch, "shard1")
     with transaction.atomic(using="shard1"):
         Customer.objects.select_for_update().get(pk=customer.pk)
-    assert [sql.endswith("SHARED */") for sql in sent] == [True, False]
+    assert [is_shared(sql) for sql in sent] == [True, False]
 
 
 def statements(monkeypatch, alias):
-    """Return a list that gets the SQL sent to a shard, as if that could share a lock."""
-    monkeypatch.setattr("sharding.writing.SHARED", {"sqlite": "/* SHARED */"})
+    """Return a list that gets the SQL sent to a shard; SQLite's is as if it could share a lock."""
+    monkeypatch.setitem(writing_module.SHARED, "sqlite", "/* SHARED */")
     sent = []
 
     def note(execute, sql, *args):
@@ -212,6 +215,10 @@ def statements(monkeypatch, alias):
 
     monkeypatch.setattr(connections[alias], "execute_wrappers", [note])
     return sent
+
+
+def is_shared(sql):
+    return sql.endswith(tuple(writing_module.SHARED.values()))
 
 
 def test_writers_share_the_lock_but_while_their_bucket_is_to_move(shop, monkeypatch):
@@ -224,7 +231,7 @@ def test_writers_share_the_lock_but_while_their_bucket_is_to_move(shop, monkeypa
         sent.clear()
         customer.save()
         nobody.update(name="x")
-        return ["SHARED" in sql for sql in sent if "fences_heldbucket" in sql]
+        return [is_shared(sql) for sql in sent if "fences_heldbucket" in sql]
 
     assert shared() == [True, True]
     change_map([customer.bucket], uncounted_on="shard2", placement=True)
@@ -232,7 +239,7 @@ def test_writers_share_the_lock_but_while_their_bucket_is_to_move(shop, monkeypa
     assert shared() == [False, False, True]
     with transaction.atomic(using="shard1"):
         customer.save()  # might have the shared one from before: two such would wait for each other
-        assert "SHARED" in next(sql for sql in reversed(sent) if "heldbucket" in sql)
+        assert is_shared(next(sql for sql in reversed(sent) if "heldbucket" in sql))
 
 
 def test_a_new_row_is_on_the_shard_that_is_named(shop):
@@ -240,6 +247,29 @@ def test_a_new_row_is_on_the_shard_that_is_named(shop):
         assert Customer.objects.using("shard2").create(name="Ada").shard == "shard2"
     found, new = Customer.objects.using("shard3").get_or_create(name="Eunice")
     assert (found.shard, new) == ("shard3", True)
+
+
+@pytest.fixture
+def deserialized(shop):
+    customer = customer_on("shard1")
+    (row,) = serializers.deserialize("json", serializers.serialize("json", [customer]))
+    return row
+
+
+def test_a_deserialized_row_holds_its_bucket(deserialized):
+    """Django writes it past ``save()``."""
+    HeldBucket.objects.using("shard1").filter(pk=deserialized.object.bucket).delete()
+    with pytest.raises(BucketMoving), transaction.atomic(using="shard1"):
+        deserialized.save()
+
+
+def test_a_deserialized_row_is_saved_in_a_transaction(deserialized):
+    with pytest.raises(
+        TransactionManagementError, match=r'with transaction.atomic\(using="shard1"'
+    ):
+        deserialized.save()
+    with transaction.atomic(using="shard1"):
+        deserialized.save()
 
 
 def test_a_shard_without_buckets_takes_no_new_row(shop):

@@ -2,9 +2,8 @@ from django.core.management import CommandError
 from django.core.management.commands import loaddata
 from django.db import router
 
-from sharding.fields import bucket_of_row, needed
 from sharding.models import Sharded
-from sharding.writing import WrongShard, writing
+from sharding.writing import WrongShard
 
 
 class Command(loaddata.Command):
@@ -20,8 +19,7 @@ class Command(loaddata.Command):
                 "dumped from each into it: loaddata --database=…"
             )
         try:
-            with writing([needed(bucket_of_row(obj.object), model)], self.using):
-                return super().save_obj(obj)
+            return super().save_obj(obj)
         except WrongShard as error:
             raise CommandError(
                 f"{error} Rows that have moved since they were dumped are to be loaded there."
