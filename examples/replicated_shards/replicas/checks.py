@@ -290,10 +290,11 @@ def about_mariadb(alias, connection):
     read_only, logs, applied, may_write = ask(connection, READ_ONLY)
     if alias not in dict(replicas()):
         if not logs:
-            yield Error(
-                f'The server of "{alias}" writes no binary log, which its replicas would follow.',
+            yield Warning(
+                f'The server of "{alias}" writes no binary log: no replica follows it, and whoever '
+                "has written reads from it for long.",
                 hint="Start the server with log_bin.",
-                id="replicas.E016",
+                id="replicas.W016",
             )
         return
     if in_test_run():

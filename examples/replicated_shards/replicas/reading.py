@@ -115,7 +115,7 @@ class Reading:
             last_write is self.last_write
             and last_since == since
             and monotonic() < until
-            and connection.connection is not None  # else to open it may fail
+            and is_open(connection)  # else to open it may fail
         ):
             return connection.alias
         if in_event_loop():
@@ -254,6 +254,12 @@ def in_transaction(primary):
     return connection.in_atomic_block or not (
         connection.autocommit or connection.connection is None
     )
+
+
+def is_open(connection):
+    """Return whether there is a connection, which the driver has not closed after an error."""
+    opened = connection.connection
+    return opened is not None and not getattr(opened, "closed", False)
 
 
 def in_event_loop():

@@ -41,6 +41,13 @@ def author():
 
 
 @pytest.fixture
+def connected(transactional_db):
+    """On MariaDB, what Django sets on a new connection are queries too: not of the test."""
+    for alias in connections:
+        connections[alias].ensure_connection()
+
+
+@pytest.fixture
 def review(product, author):
     return Review.objects.create(
         product=product, author=author, rating=4, text="Ticks. Does not tock."

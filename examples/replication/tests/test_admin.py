@@ -5,7 +5,10 @@ from django.contrib.auth.models import User
 from products.models import Product
 from reviews.models import Review
 
-pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "replica1", "replica2"])
+pytestmark = [
+    pytest.mark.django_db(transaction=True, databases=["default", "replica1", "replica2"]),
+    pytest.mark.usefixtures("connected"),
+]
 
 REVIEWS = "/admin/reviews/review/"
 PRODUCTS = "/admin/products/product/"

@@ -59,7 +59,7 @@ def test_raw_queries_and_cursors_too(dead):
     assert Product.objects.using(dead).raw("SELECT * FROM products_product")[0].pk == 1
     with connections[dead].cursor() as cursor:
         cursor.execute("SELECT name FROM products_product WHERE id = %s", [1])
-        assert cursor.fetchall() == [("Patient sundial",)]
+        assert list(cursor.fetchall()) == [("Patient sundial",)]
         assert cursor.description[0][0] == "name"
 
 

@@ -4,6 +4,7 @@ A test is a property, and runs on every rung. It has to fail on those below the 
 ``strict`` makes it fail otherwise. The last rung is the project's own.
 """
 
+import re
 import threading
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -231,7 +232,13 @@ urlpatterns = [
 def read_from(browser):
     """The databases that a page's products and reviews were read from."""
     queries = browser.get(URL).wsgi_request.query_log.queries
-    return {query["alias"] for query in queries if 'FROM "products_product"' in query["sql"]}
+    return {
+        query["alias"] for query in queries if "FROM products_product" in unquoted(query["sql"])
+    }
+
+
+def unquoted(sql):
+    return re.sub('["`]', "", sql)
 
 
 # The properties

@@ -9,7 +9,10 @@ from django.test import RequestFactory
 from products.models import Product
 from shop.middleware import QueryLogMiddleware
 
-pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "replica1", "replica2"])
+pytestmark = [
+    pytest.mark.django_db(transaction=True, databases=["default", "replica1", "replica2"]),
+    pytest.mark.usefixtures("connected"),
+]
 
 
 def answer(view):
@@ -57,6 +60,8 @@ def test_requests_in_two_threads_do_not_hear_each_other():
     both = Barrier(2, timeout=10)
 
     def serve(queries):
+        connections["default"].ensure_connection()
+
         def view(request):
             both.wait()  # until the other thread's wrappers are in place too
             for _ in range(queries):
