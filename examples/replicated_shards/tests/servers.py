@@ -136,6 +136,13 @@ class Servers:
         except self.error:
             self.start(name)
 
+    def freeze(self, name):
+        """Let the server take connections and say nothing, as a machine does that swaps."""
+        os.kill(self.pid(name), signal.SIGSTOP)
+
+    def thaw(self, name):
+        os.kill(self.pid(name), signal.SIGCONT)
+
     def pid(self, name):
         return int((self.folder / name / self.pid_file).read_text().split()[0])
 
@@ -249,6 +256,18 @@ class PostgreSQL(Servers):
     def resume(self, name):
         self.sql(name, "SELECT pg_wal_replay_resume()")
 
+    def cut(self, name):
+        """Let the standby receive nothing more, as if its network was lost."""
+        self.sql(name, "ALTER SYSTEM SET primary_conninfo = ''")
+        self.sql(name, "SELECT pg_reload_conf()")
+        receivers = "SELECT count(*) FROM pg_stat_wal_receiver"
+        self.wait_for(name, lambda: self.sql(name, receivers) == [(0,)])
+
+    def mend(self, name):
+        """Let it receive again, from whichever server is the primary."""
+        self.sql(name, "ALTER SYSTEM RESET primary_conninfo")
+        self.sql(name, "SELECT pg_reload_conf()")
+
     def delay(self, name, seconds):
         """Let the standby apply each COMMIT that many seconds after it was made."""
         self.sql(name, f"ALTER SYSTEM SET recovery_min_apply_delay = '{seconds * 1000:.0f}ms'")
@@ -262,6 +281,7 @@ class PostgreSQL(Servers):
         self.sql(primary, "SELECT pg_reload_conf()")
 
     def promote(self, name):
+        """Let the standby be the primary. The others follow it."""
         self.sql(name, "SELECT pg_promote()")
 
 
@@ -315,6 +335,7 @@ class MariaDB(Servers):
             "GRANT REPLICATION SLAVE ON *.* TO replication@'127.0.0.1'",
         ):
             self.sql("primary", statement)
+        self.lead_to("primary")
         for name in self.names[1:]:
             self.follow(name, "primary")
         for name in self.names[1:]:
@@ -377,6 +398,29 @@ class MariaDB(Servers):
     def resume(self, name):
         self.sql(name, "START SLAVE SQL_THREAD")
 
+    def cut(self, name):
+        """Let the replica receive nothing more, as if its network was lost."""
+        self.sql(name, "STOP SLAVE IO_THREAD")
+
+    def mend(self, name):
+        """Let it receive again, from whichever server is the primary."""
+        self.sql(name, "STOP SLAVE")
+        self.follow(name, self.primary())
+
+    def synchronous(self, names):
+        """Let a COMMIT wait until one of these replicas has it: for none, an empty list."""
+        primary = self.primary()
+        # It waits for as long as it takes: by default, for 10 seconds.
+        self.sql(primary, f"SET GLOBAL rpl_semi_sync_master_timeout = {10**9}")
+        self.sql(primary, "SET GLOBAL rpl_semi_sync_master_wait_point = AFTER_SYNC")
+        for name in self.names[1:]:
+            if name != primary:
+                on = int(name in names)
+                self.sql(name, f"SET GLOBAL rpl_semi_sync_slave_enabled = {on}")
+                self.sql(name, "STOP SLAVE IO_THREAD")
+                self.sql(name, "START SLAVE IO_THREAD")
+        self.sql(primary, f"SET GLOBAL rpl_semi_sync_master_enabled = {int(bool(names))}")
+
     def delay(self, name, seconds):
         """Let the replica apply each transaction that many seconds, a whole number, later."""
         self.sql(name, "STOP SLAVE")
@@ -384,8 +428,16 @@ class MariaDB(Servers):
         self.sql(name, "START SLAVE")
 
     def promote(self, name):
+        """Let the replica be the primary. ``mend()`` lets the others follow it."""
         for statement in ("STOP SLAVE", "RESET SLAVE ALL", "SET GLOBAL read_only = 0"):
             self.sql(name, statement)
+        self.lead_to(name)
+
+    def lead_to(self, name):
+        """Let ``current.sock`` lead to this server, as a DNS name or a virtual address would."""
+        new = self.folder / "new.sock"
+        new.symlink_to(f"{name}.sock")
+        new.rename(self.folder / "current.sock")
 
 
 def free_ports(number):
