@@ -44,7 +44,7 @@ test: $(READY) ## everything that proves the project, on SQLite and PostgreSQL, 
 	$(RUN) -rs tests/built
 else
 test: $(READY) suites ## with ENGINE=postgresql, mariadb or mixed: the pages and the suites on it, no more
-	$(RUN) -rs --engine=$(ENGINE) $(PAGES) examples
+	$(RUN) -rs --engine=$(ENGINE) $(PAGES) examples tests/test_examples.py
 endif
 
 suites: $(if $(ENGINE),,no-engine) $(READY) driver ## the examples' own tests, on ENGINE=postgresql, mariadb or mixed
