@@ -85,6 +85,8 @@ class Page(Document):
             wrong = failure.result
         else:
             return
+        if self.session and (ended := self.session.server_ended()):
+            self.broken, wrong = example.line, f"{wrong}{ended}\n"
         raise SybilFailure(example, self.session.translate(wrong) if self.session else wrong)
 
 

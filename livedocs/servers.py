@@ -12,6 +12,7 @@ import importlib.util
 import json
 import os
 import pwd
+import re
 import select
 import shutil
 import signal
@@ -147,13 +148,17 @@ class Server:
         if not answer.startswith("{"):
             self.stop()
             raise ServerError(answer.strip() or f"the keeper of {engine} died")
-        at = json.loads(answer)
+        at, self.ended = json.loads(answer), ""
         self.kind = SERVERS[engine](Path(at["bin"]), Path(at["folder"]))
 
     def end(self) -> str:
         """How the server ended, if it did: its own last words."""
         ready, _, _ = select.select([self.keeper.stdout], [], [], 0)
-        return self.keeper.stdout.readline().strip() or "its keeper died" if ready else ""
+        if ready and not self.ended:
+            self.ended = (
+                self.keeper.stdout.readline().strip() or f"the keeper of {self.kind.name} died"
+            )
+        return self.ended
 
     def drop_all(self) -> None:
         """Drop every database, of which no connection is in use any more."""
@@ -190,33 +195,37 @@ def keep(engine: str) -> None:
 
 
 def owned(kind, folder: Path):
-    """Give the folder to a user that a server may run as: servers refuse to run as root."""
+    """Give the folder to a user that a server may run as: servers refuse to run as root.
+
+    Returns the server, and what makes a process that user's.
+    """
     if os.geteuid() != 0:
-        return kind, None
-    known = {entry.pw_name for entry in pwd.getpwall()}
-    user = next((name for name in kind.users if name in known), None)
+        return kind, {}
+    known = {entry.pw_name: entry for entry in pwd.getpwall()}
+    user = next((known[name] for name in kind.users if name in known), None)
     if not user:
-        raise ServerError(f"{kind.name} does not run as root, and there is no user {kind.users}")
-    shutil.chown(folder, user)
+        names = " or ".join(kind.users)
+        raise ServerError(f"{kind.name} does not run as root, and there is no user {names}")
+    os.chown(folder, user.pw_uid, user.pw_gid)
+    user = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
     try:
-        subprocess.run([kind.run[0], "--version"], user=user, capture_output=True, cwd="/")
+        subprocess.run([kind.run[0], "--version"], **user, capture_output=True, cwd="/")
     except PermissionError:  # A checkout in a folder that others can't enter.
         shutil.copytree(kind.bin.parent, folder / "programs")
         kind = type(kind)(folder / "programs" / "bin", folder)
     return kind, user
 
 
-def start(kind, user: str | None, folder: Path, log) -> subprocess.Popen:
+def start(kind, user: dict, folder: Path, log) -> subprocess.Popen:
     options = {
         "cwd": folder,
         "env": {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8"},
         "stdin": subprocess.DEVNULL,
         "stdout": log,
         "stderr": log,
-        "user": user,
-    }
+    } | user
     if subprocess.run(kind.create, **options).returncode:
-        raise ServerError(f"{kind.name} did not start: {last_words(folder)}")
+        raise ServerError(f"{kind.name} did not start: {cause(folder)}")
     process = subprocess.Popen(kind.run, **options, start_new_session=True)
     until = time.monotonic() + START
     while subprocess.run(
@@ -224,21 +233,22 @@ def start(kind, user: str | None, folder: Path, log) -> subprocess.Popen:
     ).returncode:
         if process.poll() is not None or time.monotonic() > until:
             process.kill()
-            raise ServerError(f"{kind.name} did not start: {last_words(folder)}")
+            raise ServerError(f"{kind.name} did not start: {cause(folder)}")
         time.sleep(0.05)
     return process
 
 
-def last_words(folder: Path) -> str:
-    """The last line of the log that tells of an error, or the last one."""
+def cause(folder: Path) -> str:
+    """The first line of the log that tells of an error, or else the last."""
     lines = (folder / "log").read_text(errors="replace").strip().splitlines() or ["it said nothing"]
-    errors = [line for line in lines if any(word in line for word in ("rror", "FATAL", "PANIC"))]
-    return (errors or lines)[-1]
+    errors = (line for line in lines if re.search("error|exceeded|fatal|panic", line, re.I))
+    return next(errors, lines[-1])
 
 
 def tell_end(kind, process: subprocess.Popen, folder: Path) -> None:
-    process.wait()
-    print(f"{kind.name} ended: {last_words(folder)}", flush=True)
+    code = process.wait()
+    how = f"killed by signal {-code}" if code < 0 else f"exit status {code}"
+    print(f"the server of {kind.name} ended: {how}", flush=True)
 
 
 def main(engine: str, dashes: str, *command: str) -> int:

@@ -77,6 +77,11 @@ class Session:
             "PATH": os.pathsep.join([str(kind.bin), self.environment["PATH"]]),
         }
 
+    def server_ended(self) -> str:
+        """How the server ended, if this page has one and it did."""
+        on_server = "LIVEDOCS_SERVER" in self.environment
+        return Session.server.end() if on_server else ""
+
     def run_python(self, block: str | doctest.Example, line: int) -> str:
         """Run a block that begins on that line; return how its output differs, if it does."""
         if self.interpreter is None:

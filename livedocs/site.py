@@ -47,6 +47,7 @@ class EngineTab(SphinxDirective):
     option_spec = {"mixed": directives.flag}
 
     def run(self) -> list[nodes.Node]:
+        self.assert_has_content()
         name = self.arguments[0]
         if self.env.app.builder.name == "revealjs" or not engines.of_tab(name):
             raise self.error(

@@ -1,5 +1,6 @@
 """Each example by itself, as its reader has it."""
 
+import ast
 import doctest
 import fcntl
 import os
@@ -8,7 +9,10 @@ import shutil
 import socket
 import subprocess
 import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
 from hashlib import sha256
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from textwrap import dedent
 
@@ -16,6 +20,7 @@ import pytest
 from sybil.evaluators.doctest import OutputChecker
 
 from livedocs.pages import COMMAND, PARSERS, Page
+from livedocs.servers import Server, ServerError
 from livedocs.slips import report_slip
 
 ROOT = Path(__file__).parents[1]
@@ -25,7 +30,7 @@ DJANGOS = ["5.2", "6.1"] if sys.version_info >= (3, 12) else ["5.2"]
 
 BLOCK = re.compile(
     r"^(?P<skip>\.\. skip: next .*\n\n)?"
-    r"\.\. code-block:: (console|python\n +:caption: (?P<file>.+))\n\n"
+    r"\.\. code-block:: (console|(?P<python>python)(\n +:caption: (?P<file>.+))?)\n\n"
     r"(?P<text>(?: .*\n|\n)+)",
     re.MULTILINE,
 )
@@ -49,7 +54,39 @@ INSTEAD = {
     r"python manage.py \w+ --follow.*": r"timeout 3 \g<0>; test $? = 124",
     r"sqlite3 .*": r"! command -v sqlite3 || \g<0>",
 }
+#: The last section of a README. It is followed where a server is.
+ON_A_SERVER = re.compile(r"^\w.* on PostgreSQL or MariaDB\n-+\n", re.MULTILINE)
+#: Its first command, by engine, which installs the driver.
+DRIVERS = {
+    "postgresql": 'python -m pip install "psycopg[binary]"',
+    "mariadb": "python -m pip install mysqlclient",
+}
+#: A suite runs on each engine elsewhere. Here one file shows that this user may make its databases.
+INSTEAD_ON_A_SERVER = {
+    r"python -m pytest": r"\g<0> tests/test_[pc]o*.py",
+    r"sqlite3 .*": "true",
+}
+#: What is done on a server also when the section for servers shows all else.
+ON_EACH_ENGINE = [
+    "python manage.py createsuperuser",
+    "python manage.py runserver",
+    "python -m pytest",
+]
 MARK = "== ended with"
+
+
+def pytest_generate_tests(metafunc):
+    """READMEs are followed on SQLite and PostgreSQL, or else on what ``--engine`` says."""
+    if "engine" in metafunc.fixturenames:
+        asked = metafunc.config.option.engine
+        # On a server, with the newest Django alone: an environment and a minute less for each.
+        pairs = [("sqlite", django) for django in DJANGOS] if asked == "sqlite" else []
+        pairs += [
+            (engine, DJANGOS[-1])
+            for engine in DRIVERS
+            if asked in (engine, "sqlite") and (asked, engine) != ("sqlite", "mariadb")
+        ]
+        metafunc.parametrize(("engine", "django"), pairs)
 
 
 @pytest.fixture(params=EXAMPLES, ids=lambda folder: folder.name)
@@ -60,7 +97,7 @@ def example(request, tmp_path):
 
 
 @pytest.fixture
-def environment(example, django):
+def environment(example, engine, django):
     """The variables of a shell with no Python packages but those that an example's README installs.
 
     They are installed once, by the commands of the README, for all the examples that require the
@@ -68,6 +105,8 @@ def environment(example, django):
     """
     requirements = re.sub("^#.*\n", "", (example / "requirements.txt").read_text(), flags=re.M)
     install = "\n".join(["set -e", *INSTALL]) + f" 'Django~={django}.0'"
+    if engine in DRIVERS:
+        install += "\n" + DRIVERS[engine]
     what = [str(ROOT), sys.version, requirements, install]
     folder = ROOT / "_build" / "environments" / sha256("\n".join(what).encode()).hexdigest()[:12]
     folder.mkdir(parents=True, exist_ok=True)
@@ -93,31 +132,170 @@ def environment(example, django):
     return variables
 
 
-@pytest.mark.parametrize("django", DJANGOS)
-def test_alone_by_following_its_readme(example, django, environment):
+@dataclass
+class Found:
+    """A server that a README's section is followed on, or several that replicate."""
+
+    addresses: dict[str, dict[str, str]]  # of each HOST in the README, what is here in its place
+    superuser: dict[str, str]  # the variables of a shell in which the databases are made
+    programs: Path
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """A function that starts the server of an engine, or has the one that runs forget all."""
+    running = {}
+
+    def server(engine):
+        if engine not in running:
+            running[engine] = Server(engine)
+            if engine == "postgresql":
+                # As it comes, it asks nobody on this machine for a password.
+                rules = running[engine].kind.data / "pg_hba.conf"
+                rules.write_text(f"local all clocks scram-sha-256\n{rules.read_text()}")
+        running[engine].drop_all()
+        kind, folder = running[engine].kind, tmp_path_factory.mktemp("options")
+        forget = {
+            "postgresql": "SELECT pg_reload_conf(); DROP ROLE IF EXISTS clocks",
+            "mariadb": "DROP USER IF EXISTS clocks@localhost",
+        }
+        subprocess.run(
+            kind.client, input=forget[engine], text=True, check=True, capture_output=True
+        )
+        (folder / "my.cnf").write_text(kind.options)
+        superuser = {
+            "postgresql": {"PGHOST": kind.address["HOST"], "PGUSER": "postgres"},
+            "mariadb": {"MYSQL_HOME": str(folder)},
+        }
+        return Found({"127.0.0.1": {"HOST": kind.address["HOST"]}}, superuser[engine], kind.bin)
+
+    yield server
+    for server in running.values():
+        server.stop()
+
+
+@contextmanager
+def replicating(engine, folder):
+    """A primary and two replicas of it: those of the example's own tests."""
+    spec = spec_from_file_location("servers", ROOT / "examples/replication/tests/servers.py")
+    spec.loader.exec_module(module := module_from_spec(spec))
+    try:
+        servers = module.PostgreSQL() if engine == "postgresql" else module.MariaDB(replicas=2)
+    except module.Unavailable as error:
+        pytest.skip(str(error))
+    with servers:
+        if engine == "postgresql":
+            addresses = [
+                {"HOST": str(servers.folder), "PORT": str(port)} for port in servers.ports.values()
+            ]
+            superuser = {"PGHOST": str(servers.folder), "PGPORT": "5501", "PGUSER": "postgres"}
+            programs = servers.bin
+        else:
+            addresses = [{"HOST": str(servers.folder / f"{name}.sock")} for name in servers.names]
+            (folder / "my.cnf").write_text(f"[client]\nsocket={addresses[0]['HOST']}\n")
+            superuser, programs = {"MYSQL_HOME": str(folder)}, Path(servers.mariadbd).parent
+        names = ["127.0.0.1", "standby1", "standby2"]
+        yield Found(dict(zip(names, addresses, strict=True)), superuser, programs)
+
+
+@pytest.fixture
+def server(example, engine, alone, tmp_path):
+    """What the README is followed on; None for SQLite."""
+    if engine == "sqlite":
+        yield None
+    elif (example / "replicas").exists():
+        with replicating(engine, tmp_path) as found:
+            yield found
+    else:
+        try:
+            found = alone(engine)
+        except ServerError as error:
+            pytest.skip(str(error))
+        yield found
+
+
+def steps_of(text):
+    """The commands of a README, and what each prints, or None where the README does not say."""
+    for block in BLOCK.finditer(text):
+        content = dedent(block["text"]).strip("\n") + "\n"
+        if block["file"]:
+            yield f"cat > {block['file']} <<'END OF FILE'\n{content}END OF FILE", ""
+        elif not block["python"]:
+            for command, want in COMMAND.findall(content):
+                yield command, None if block["skip"] else want.rstrip("\n")
+
+
+def steps_on_a_server(section, engine, server, example):
+    """The same of a README's section for servers, and the change of the settings that it shows.
+
+    Its blocks make the databases, on PostgreSQL and on MariaDB; are the settings, likewise; and
+    then show what is run, where the other sections can't be followed on a server.
+    """
+    blocks = list(BLOCK.finditer(section))
+    texts = [dedent(block["text"]).strip("\n") for block in blocks]
+    number = list(DRIVERS).index(engine)
+    driver, *databases = steps_of(blocks[number][0])
+    assert driver[0] == DRIVERS[engine]
+    yield driver
+    export = "export " + " ".join(f"{name}={value}" for name, value in server.superuser.items())
+    yield from ((f"({export}; {command})", want) for command, want in databases)
+    changed = texts[2]
+    if engine == "mariadb":
+        # SERVER as the second block has it, in place of the first's.
+        rest = ast.parse(changed).body[1].lineno - 1
+        changed = "\n".join([texts[3], *changed.splitlines()[rest:]])
+        changed = changed.replace("PostgresPosition", "MariaDBPosition")
+    for name, address in server.addresses.items():
+        here = ", ".join(f'"{key}": "{value}"' for key, value in address.items())
+        changed = changed.replace(f'"HOST": "{name}"', here)
+    if "PORT" in server.addresses["127.0.0.1"]:
+        changed = changed.replace('    "PORT": "5432",\n', "")
+    settings = replaced((example / "shop/settings.py").read_text(), changed)
+    yield f"cat > shop/settings.py <<'END OF FILE'\n{settings}END OF FILE", ""
+    for block in blocks[4:]:
+        yield from steps_of(block[0].removeprefix(block["skip"]))
+
+
+def replaced(settings, block):
+    """``settings`` with ``block`` in place of DATABASES, and of whatever else it assigns."""
+    lines = settings.splitlines()
+    names = [node.targets[0].id for node in ast.parse(block).body]
+    for node in reversed(ast.parse(settings).body):
+        if isinstance(node, ast.Assign) and node.targets[0].id in names:
+            here = block.splitlines() if node.targets[0].id == "DATABASES" else []
+            lines[node.lineno - 1 : node.end_lineno] = here
+    return "\n".join(lines) + "\n"
+
+
+def test_alone_by_following_its_readme(example, engine, django, environment, server):
     """In one shell, from making the virtual environment to the example's own tests."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    script, wanted = [], []
     readme = (example / "README.rst").read_text()
     assert len(BLOCK.findall(readme)) == len(ANY_BLOCK.findall(readme))
-    assert re.findall(r"^ +\$ (.+)$", readme, re.M)[: len(INSTALL)] == INSTALL
-    for block in BLOCK.finditer(readme):
-        text = dedent(block["text"]).strip("\n") + "\n"
-        if block["file"]:
-            script.append(f"cat > {block['file']} <<'END OF FILE'\n{text}END OF FILE")
-            continue
-        for command, want in COMMAND.findall(text):
-            wanted.append((command, None if block["skip"] else want.rstrip("\n")))
-            if command in INSTALL and command != INSTALL[1]:
-                command = "true"  # done, see ``environment``
-            for pattern, instead in INSTEAD.items():
-                if re.fullmatch(pattern, command):
-                    instead = instead.replace("{django}", django).replace("{port}", str(port))
-                    command = re.sub(pattern, instead, command)
-                    break
-            command = command.replace("\n> ", "\n")
-            script.append(f'(exit $status)\n{command}\nstatus=$?\necho "\n{MARK} $status"')
+    readme, section = ON_A_SERVER.split(readme)
+    wanted = list(steps_of(readme))
+    assert [command for command, _ in wanted[: len(INSTALL)]] == INSTALL
+    installed, instead_of = [INSTALL[0], INSTALL[2]], INSTEAD
+    if server:
+        here = len(INSTALL)
+        if len(BLOCK.findall(section)) > 4:
+            wanted[here:] = [step for step in wanted if step[0] in ON_EACH_ENGINE]
+        wanted[here:here] = steps_on_a_server(section, engine, server, example)
+        installed.append(DRIVERS[engine])
+        instead_of = INSTEAD | INSTEAD_ON_A_SERVER
+        environment["PATH"] += f":{server.programs}"
+    script = []
+    for command, _ in wanted:
+        if command in installed:
+            command = "true"  # done, see ``environment``
+        for pattern, instead in instead_of.items():
+            if re.fullmatch(pattern, command):
+                instead = instead.replace("{django}", django).replace("{port}", str(port))
+                command = re.sub(pattern, instead, command)
+                break
+        command = command.replace("\n> ", "\n")
+        script.append(f'(exit $status)\n{command}\nstatus=$?\necho "\n{MARK} $status"')
     environment |= {
         "DJANGO_SUPERUSER_USERNAME": "reader",
         "DJANGO_SUPERUSER_PASSWORD": "pendulum",

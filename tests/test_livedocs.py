@@ -397,6 +397,27 @@ SLIPS = {
     "a project below the title": ("Tea\n===\n\n:project: tea\n", 4, "with nothing above it"),
     "a project without its name": (":project:\n\n>>> 1\n1\n", 1, "`:project: functional`"),
     "a project that is no field": ("project: tea\n\n>>> 1\n1\n", 1, "`:project: functional`"),
+    "a tab of no engine": (
+        ".. engine:: Oracle\n\n   >>> 1\n   1\n",
+        3,
+        "a tab is of engines that run: SQLite, PostgreSQL, MariaDB",
+    ),
+    "a tab in a list": (
+        "- .. engine:: SQLite\n\n     >>> 1\n     1\n",
+        3,
+        "a block begins on a line of its own",
+    ),
+    "an engine of another name": (
+        ":project: tea\n:engines: postgres: why\n\n>>> 1\n1\n",
+        2,
+        "`:engines: sqlite: why`, of sqlite, postgresql, mariadb, mixed",
+    ),
+    "engines without a reason": (
+        ":project: tea\n:engines: sqlite\n\n>>> 1\n1\n",
+        2,
+        "which can, and why",
+    ),
+    "engines below the title": ("Tea\n===\n\n:engines: sqlite: why\n", 6, "in its first lines"),
     "a change of folder": (
         ".. code-block:: console\n\n   $ cd shop\n",
         3,
@@ -449,6 +470,70 @@ def test_each_fault_is_caught(house, subtests):
             assert counts[number]["failure"] and f"page.rst:{line}: Sybil" in said[number]
             assert cure in said[number]
             assert "livedocs" not in said[number]  # no line of ours, before the page's
+
+
+def test_only_the_site_has_tabs(house):
+    text = ":project: tea\n\n.. engine:: SQLite\n\n   >>> 1\n   1\n"
+    house.page(text, "slides/index.rst")
+    house.page(text, "examples/tea/README.rst")
+    counts, printed = house.run("slides", "examples/tea/README.rst")
+    assert counts == {"failed": 2, "passed": 4}
+    assert printed.count("only the site has tabs for engines") == 2
+
+
+def test_a_page_on_another_engine(house):
+    """Each alias is changed as a reader would: what it had of SQLite is gone, the rest is not."""
+    house.write(
+        "examples/tea/shop/settings.py",
+        """
+        DATABASES = {
+            "default": {
+                "ENGINE": "django.db.backends.sqlite3",
+                "NAME": "data/default.sqlite3",
+                "OPTIONS": {"transaction_mode": "IMMEDIATE"},
+                "ATOMIC_REQUESTS": True,
+            },
+            "reading": {
+                "ENGINE": "django.db.backends.sqlite3",
+                "NAME": "file:data/default.sqlite3?mode=ro",
+                "TEST": {"MIRROR": "default"},
+            },
+            "second": {"ENGINE": "django.db.backends.sqlite3", "NAME": "second.sqlite3"},
+            "passing": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"},
+        }
+        INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth"]
+        """,
+    )
+    page = """
+        :project: tea
+
+        .. code-block:: console
+
+           $ mkdir data
+           $ python manage.py migrate --verbosity 0
+
+        >>> from django.conf import settings
+        >>> [settings.DATABASES[alias]["ENGINE"].split(".")[-1] for alias in settings.DATABASES]
+        {engines}
+        >>> from django.contrib.auth.models import Group
+        >>> Group.objects.using("reading").count()
+        0
+        >>> Group.objects.using("reading").create(name="readers")
+        Traceback (most recent call last):
+            ...
+        django.db.utils.{error}
+        >>> settings.DATABASES["default"]["ATOMIC_REQUESTS"]
+        True
+        """
+    server, lite = "postgresql", "sqlite3"
+    for engine, engines, error in [
+        ("sqlite", [lite] * 4, "OperationalError: attempt to write a readonly database"),
+        ("postgresql", [server] * 3 + [lite], "InternalError: cannot execute INSERT in a read-..."),
+        ("mixed", [lite, lite, server, lite], "OperationalError: attempt to write a readonly..."),
+    ]:
+        house.page(page.format(engines=engines, error=error))
+        counts, printed = house.run("docs", f"--engine={engine}")
+        assert counts == {"passed": 8}, printed
 
 
 def test_a_path_from_the_top_of_the_site(house):

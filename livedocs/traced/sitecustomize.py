@@ -1,5 +1,6 @@
 """Python imports this as it starts: it notes what the process reads of a page's folder."""
 
+import gc
 import os
 import sys
 
@@ -20,6 +21,8 @@ def note(event: str, arguments: tuple) -> None:
 
 
 sys.addaudithook(note)
+# While Django is imported there is little garbage: looking for it took a sixth of each start.
+gc.set_threshold(20_000, *gc.get_threshold()[1:])
 if "LIVEDOCS_SERVER" in os.environ:
     import livedocs_engine
 

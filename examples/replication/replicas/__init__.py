@@ -40,10 +40,11 @@ The databases come first. In SQLite, with the app ``replication``, which is for 
     REPLICA_POSITION = "replicas.positions.LogPosition"
 
 On PostgreSQL the server replicates. There the entry of a replica is that of ``default``, with the
-``HOST`` or ``PORT`` of a standby and with the line ``"TEST"``; ``replication`` is not installed;
-and ``REPLICA_POSITION`` is ``"replicas.positions.PostgresPosition"``. The user of a replica needs
-the role ``pg_read_all_stats``: ``check --database replica1`` says so. On MariaDB, with replicas
-that follow by GTID, it is ``"replicas.positions.MariaDBPosition"``, and the user is not root.
+``HOST`` or ``PORT`` of a standby and with the line ``"TEST"``. Neither entry has
+``ATOMIC_REQUESTS``. ``replication`` is not installed, and ``REPLICA_POSITION`` is
+``"replicas.positions.PostgresPosition"``. The user of a replica needs the role
+``pg_read_all_stats``: ``check --database replica1`` says so. On MariaDB, with replicas that follow
+by GTID, the class is ``"replicas.positions.MariaDBPosition"``, and the user is not root.
 
 The rest is the same on each engine. The middleware has to stand before that of the sessions: what
 they save is a write. Add to ``settings.py``::

@@ -167,7 +167,7 @@ def test_seconds_that_are_none(settings, name, value):
 
 
 @pytest.mark.parametrize("name", ["REPLICA_PRIMARY_APPS", "REPLICA_UNNOTED_APPS"])
-@pytest.mark.parametrize("wrong", ["django.contrib.sessions", "sesions", "auth.Usr", 7])
+@pytest.mark.parametrize("wrong", ["django.contrib.sessions", "session", "auth.Usr", 7])
 def test_a_label_that_is_nobodys(settings, name, wrong):
     setattr(settings, name, ["auth", "reviews.Review", "Auth.user", wrong])
     (message,) = ours()

@@ -130,7 +130,9 @@ class Copy:
         is_copied = source and connection.vendor == "postgresql"
         with connection._nodb_cursor() as cursor:
             cursor.execute(f"DROP DATABASE IF EXISTS {new}")
-            cursor.execute(f"CREATE DATABASE {new}" + f" TEMPLATE {source}" * bool(is_copied))
+            options = " CHARACTER SET utf8mb4" if connection.vendor == "mysql" else ""
+            options += f" TEMPLATE {source}" if is_copied else ""
+            cursor.execute(f"CREATE DATABASE {new}{options}")
             if source and not is_copied:
                 cursor.execute(f"SHOW TABLES IN {source}")
                 for (table,) in cursor.fetchall():

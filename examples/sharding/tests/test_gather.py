@@ -224,6 +224,37 @@ def test_text_under_another_collation_is_refused(ask, customers):
         ask()
 
 
+# A language sorts these otherwise, takes some of them for one, and ignores spaces at the end.
+TEXTS = [
+    "apple",
+    "Banana",
+    "Émile",
+    "emile",
+    "ÉMILE",
+    "émile",
+    "a",
+    "a ",
+    "a\t",
+    "ss",
+    "ß",
+    "𝄞",
+    "ﬀ",
+]
+
+
+def test_text_by_code_points_is_merged_as_this_engine_sorts_it(customers):
+    for n, text in enumerate(TEXTS):
+        customer_on(f"shard{n % 4}", text)
+    wanted = sorted([*TEXTS, *(customer.name for customer in customers)])
+    by = gather.by_code_points(NAMES, "name")
+    backwards = gather.by_code_points(NAMES, "-name")
+    assert [row.name for row in gather.top(NAMES.order_by(by))] == wanted
+    assert [row.name for row in gather.top(NAMES.order_by(backwards), 5)] == wanted[:-6:-1]
+    exact = getattr(by, "expression", "name")
+    ends = gather.aggregate(NAMES, first=Min(exact), last=Max(exact))
+    assert ends == {"first": wanted[0], "last": wanted[-1]}
+
+
 def test_which_text_is_sorted_by_code_points(another_engine):
     collation = gather.CODE_POINTS[another_engine][0]
     named = models.functions.Collate("name", collation)
@@ -304,6 +335,7 @@ def test_an_error_of_a_statement_is_not_a_shard_that_is_down(customers, partial)
         ({"sqlstate": None}, ("connection refused",), True),
         ({}, (1205, "Lock wait timeout exceeded"), False),
         ({}, (2006, "Server has gone away"), True),
+        ({}, (1049, "Unknown database"), True),
         ({"sqlite_errorcode": 5}, (), False),  # busy
         ({"sqlite_errorcode": 14}, (), True),  # can't be opened
         ({"sqlite_errorcode": 522}, (), True),  # an error of the disk: a short read

@@ -9,6 +9,7 @@ from django.db import OperationalError, connections, transaction
 from conftest import customer_on
 from customers.models import Customer
 from sharding import gather, scatter
+from tests import databases
 
 CUSTOMERS = Customer.objects.all()
 
@@ -105,3 +106,16 @@ def test_a_connection_that_the_server_has_closed_is_opened_again(threads, times)
             with pytest.raises(gather.ShardDown, match="shard0"):
                 gather.count(CUSTOMERS)
     assert next(failures, None) is None
+
+
+def test_a_shard_whose_database_is_lost_is_down(shop):
+    for alias in settings.SHARDS:
+        customer_on(alias)
+    assert gather.count(CUSTOMERS) == 4
+    scatter.close("shard2")
+    with databases.lost("shard2", shop) as (_, said):
+        with pytest.raises(gather.ShardDown, match=f"^shard2 can't be asked: {said}"):
+            gather.count(CUSTOMERS)
+        answer = gather.count(CUSTOMERS, partial=True)
+        assert answer.value == 3 and list(answer.missing) == ["shard2"]
+    assert gather.count(CUSTOMERS) == 4
