@@ -15,6 +15,8 @@ MYSQLCLIENT := mysqlclient==2.3.2
 PAGES := README.rst docs slides
 ENGINES := postgresql mariadb mixed
 
+ON_ENGINE = $(if $(ENGINE),$(BIN)/python -m livedocs.servers $(ENGINE) --)
+
 .PHONY: help site test suites driver no-engine stress bench pdf html slides serve format lock clean usable
 
 help: ## list these targets
@@ -44,7 +46,7 @@ test: $(READY) ## everything that proves the project, on SQLite and PostgreSQL, 
 	$(RUN) -rs tests/built
 else
 test: $(READY) suites ## with ENGINE=postgresql, mariadb or mixed: the pages and the suites on it, no more
-	$(RUN) -rs --engine=$(ENGINE) $(PAGES) examples
+	$(RUN) -rs --engine=$(ENGINE) $(PAGES) examples tests/test_examples.py
 endif
 
 suites: $(if $(ENGINE),,no-engine) $(READY) driver ## the examples' own tests, on ENGINE=postgresql, mariadb or mixed
@@ -64,8 +66,8 @@ $(VENV)/mysqlclient: $(READY)
 	    exit 1; }
 	@touch $@
 
-stress: $(READY) ## the long forms of the examples' tests: many kills, many operations
-	cd examples/replication && STRESS=1 "$(CURDIR)/$(BIN)/python" -m pytest -q -k "stress or kill"
+stress: $(READY) $(if $(ENGINE),driver) ## the long forms of the examples' tests: many kills, many operations; on ENGINE, if one is named
+	$(ON_ENGINE) sh -c 'cd examples/replication && STRESS=1 "$(CURDIR)/$(BIN)/python" -m pytest -q -s -k "stress or kill" $(if $(ENGINE),--ds=tests.$(ENGINE))'
 	cd examples/sharding && STRESS=1 "$(CURDIR)/$(BIN)/python" -m pytest -q -k "processes_at_once or killed_under"
 	cd examples/shadowing && STRESS=1 "$(CURDIR)/$(BIN)/python" -m pytest -q -k same
 

@@ -162,7 +162,9 @@ class Server:
 
     def drop_all(self) -> None:
         """Drop every database, of which no connection is in use any more."""
-        subprocess.run(self.kind.client, input=self.kind.drop_all, text=True, check=True)
+        subprocess.run(
+            self.kind.client, input=self.kind.drop_all, text=True, check=True, env=environment()
+        )
 
     def stop(self) -> None:
         self.keeper.stdin.close()
@@ -219,7 +221,7 @@ def owned(kind, folder: Path):
 def start(kind, user: dict, folder: Path, log) -> subprocess.Popen:
     options = {
         "cwd": folder,
-        "env": {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8"},
+        "env": environment(),
         "stdin": subprocess.DEVNULL,
         "stdout": log,
         "stderr": log,
@@ -228,14 +230,18 @@ def start(kind, user: dict, folder: Path, log) -> subprocess.Popen:
         raise ServerError(f"{kind.name} did not start: {cause(folder)}")
     process = subprocess.Popen(kind.run, **options, start_new_session=True)
     until = time.monotonic() + START
-    while subprocess.run(
-        kind.client, input=kind.first, text=True, stdout=log, stderr=subprocess.DEVNULL
-    ).returncode:
+    ask = {"input": kind.first, "text": True, "stdout": log, "stderr": subprocess.DEVNULL}
+    while subprocess.run(kind.client, **ask, env=environment()).returncode:
         if process.poll() is not None or time.monotonic() > until:
             process.kill()
             raise ServerError(f"{kind.name} did not start: {cause(folder)}")
         time.sleep(0.05)
     return process
+
+
+def environment() -> dict[str, str]:
+    """The environment of a server and of its first client: nobody's own PGPORT or MYSQL_PWD."""
+    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8"}
 
 
 def cause(folder: Path) -> str:
@@ -253,8 +259,9 @@ def tell_end(kind, process: subprocess.Popen, folder: Path) -> None:
 
 def main(engine: str, dashes: str, *command: str) -> int:
     server = Server(server_of(engine))
+    kept = {name: os.environ[name] for name in os.environ if not name.startswith(("PG", "MYSQL"))}
     try:
-        return subprocess.run(command, env=os.environ | server.kind.variables).returncode
+        return subprocess.run(command, env=kept | server.kind.variables).returncode
     except KeyboardInterrupt:
         return 130
     finally:

@@ -78,6 +78,11 @@ def test_two_shops_are_filled_and_shown_alike(name):
     assert trees[0] == trees[1] != {}
 
 
+def test_servers_that_replicate_are_started_alike():
+    both = [EXAMPLES[0].parent / name for name in ("replication", "replicated_shards")]
+    assert not different([{"": (example / "tests/servers.py").read_bytes()} for example in both])
+
+
 @pytest.mark.parametrize("app", COPIED)
 def test_an_app_is_the_same_in_each_example_that_has_it(app):
     trees = [files(example / app) for example in EXAMPLES if (example / app).is_dir()]

@@ -61,9 +61,11 @@ DRIVERS = {
     "postgresql": 'python -m pip install "psycopg[binary]"',
     "mariadb": "python -m pip install mysqlclient",
 }
+#: What is run by a superuser, on that engine alone.
+CLIENTS = {"postgresql": ("psql ", "pg_dump "), "mariadb": ("mariadb ", "mariadb-dump ")}
 #: A suite runs on each engine elsewhere. Here one file shows that this user may make its databases.
 INSTEAD_ON_A_SERVER = {
-    r"python -m pytest": r"\g<0> tests/test_[pc]o*.py",
+    r"python -m pytest": r"\g<0> $(ls tests/test_populate.py || echo tests/test_routers.py)",
     r"sqlite3 .*": "true",
 }
 #: What is done on a server also when the section for servers shows all else.
@@ -152,12 +154,14 @@ def alone(tmp_path_factory):
             if engine == "postgresql":
                 # As it comes, it asks nobody on this machine for a password.
                 rules = running[engine].kind.data / "pg_hba.conf"
-                rules.write_text(f"local all clocks scram-sha-256\n{rules.read_text()}")
+                rules.write_text(
+                    f"local all clocks,clocks_reader scram-sha-256\n{rules.read_text()}"
+                )
         running[engine].drop_all()
         kind, folder = running[engine].kind, tmp_path_factory.mktemp("options")
         forget = {
-            "postgresql": "SELECT pg_reload_conf(); DROP ROLE IF EXISTS clocks",
-            "mariadb": "DROP USER IF EXISTS clocks@localhost",
+            "postgresql": "SELECT pg_reload_conf(); DROP ROLE IF EXISTS clocks, clocks_reader",
+            "mariadb": "DROP USER IF EXISTS clocks@localhost, clocks_reader@localhost",
         }
         subprocess.run(
             kind.client, input=forget[engine], text=True, check=True, capture_output=True
@@ -253,16 +257,24 @@ def steps_on_a_server(section, engine, server, example):
     settings = replaced((example / "shop/settings.py").read_text(), changed)
     yield f"cat > shop/settings.py <<'END OF FILE'\n{settings}END OF FILE", ""
     for block in blocks[4:]:
-        yield from steps_of(block[0].removeprefix(block["skip"]))
+        steps = list(steps_of(block[0].removeprefix(block["skip"])))
+        if steps[0][0].startswith(CLIENTS[engine]):
+            yield from ((f"({export}; {command})", want) for command, want in steps)
+        elif not steps[0][0].startswith(sum(CLIENTS.values(), ())):
+            yield from steps
 
 
 def replaced(settings, block):
     """``settings`` with ``block`` in place of DATABASES, and of whatever else it assigns."""
-    lines = settings.splitlines()
-    names = [node.targets[0].id for node in ast.parse(block).body]
-    for node in reversed(ast.parse(settings).body):
-        if isinstance(node, ast.Assign) and node.targets[0].id in names:
-            here = block.splitlines() if node.targets[0].id == "DATABASES" else []
+
+    def assigned(text):
+        nodes = [node for node in ast.parse(text).body if isinstance(node, ast.Assign)]
+        return [(ast.unparse(node.targets[0]), node) for node in nodes]
+
+    lines, names = settings.splitlines(), dict(assigned(block))
+    for name, node in reversed(assigned(settings)):
+        if name in names:
+            here = block.splitlines() if name == "DATABASES" else []
             lines[node.lineno - 1 : node.end_lineno] = here
     return "\n".join(lines) + "\n"
 
@@ -281,10 +293,12 @@ def test_alone_by_following_its_readme(example, engine, django, environment, ser
         here = len(INSTALL)
         if len(BLOCK.findall(section)) > 4:
             wanted[here:] = [step for step in wanted if step[0] in ON_EACH_ENGINE]
+        if "``python -m pytest`` then runs there" not in section:
+            wanted.remove(("python -m pytest", None))
         wanted[here:here] = steps_on_a_server(section, engine, server, example)
         installed.append(DRIVERS[engine])
         instead_of = INSTEAD | INSTEAD_ON_A_SERVER
-        environment["PATH"] += f":{server.programs}"
+        environment["PATH"] = environment["PATH"].replace(":", f":{server.programs}:", 1)
     script = []
     for command, _ in wanted:
         if command in installed:
@@ -320,8 +334,23 @@ def test_alone_by_following_its_readme(example, engine, django, environment, ser
         if want is not None:
             same = OutputChecker().check_output(want, got.rstrip("\n"), doctest.ELLIPSIS)
             assert same, f"$ {command}\n{got}\nis not\n{want}"
-    tests = said[2 * [command for command, _ in wanted].index("python -m pytest")]
-    assert " passed" in tests and " failed" not in tests
+    commands = [command for command, _ in wanted]
+    if "python -m pytest" in commands:
+        tests = said[2 * commands.index("python -m pytest")]
+        assert " passed" in tests and " failed" not in tests
+    else:
+        assert server  # its README says how the tests are run there
+
+
+def test_an_entry_for_a_server_is_the_same_in_each_readme():
+    """That of the root's README, which has no NAME yet."""
+    both = re.findall(
+        r"^    SERVER = \{\n(?:     .*\n)+    \}\n", (ROOT / "README.rst").read_text(), re.M
+    )
+    assert len(both) == 2
+    for example in EXAMPLES:
+        readme = (example / "README.rst").read_text()
+        assert [readme.count(entry) for entry in both] == [1, 1], example
 
 
 @pytest.mark.parametrize("folder", EXAMPLES, ids=lambda folder: folder.name)

@@ -80,12 +80,15 @@ def test_pytest_says_so_before_it_runs_anything(house):
 
 
 @pytest.mark.parametrize("engine", EACH)
-def test_a_command_finds_its_server_and_its_exit_status_is_kept(engine, temporary):
+def test_a_command_finds_its_server_and_its_exit_status_is_kept(engine, temporary, monkeypatch):
+    """Whatever its caller's own servers are, and their passwords."""
     asks = {
         "postgresql": "import psycopg; psycopg.connect(dbname='postgres').execute('SELECT 1')",
         "mariadb": "import MySQLdb; MySQLdb.connect().cursor().execute('SELECT 1')",
     }
     code = f"{asks[engine]}; print('answered'); raise SystemExit(7)"
+    for name in ("PGHOST", "PGPASSWORD", "PGPORT", "PGSERVICE", "MYSQL_HOST", "MYSQL_PWD"):
+        monkeypatch.setenv(name, "wrong")
     ran = run(temporary, engine, "--", sys.executable, "-c", code)
     assert (ran.stdout, ran.stderr, ran.returncode) == ("answered\n", "", 7)
     assert_gone(temporary)

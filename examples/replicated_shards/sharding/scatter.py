@@ -13,7 +13,7 @@ from functools import partial as bind
 from typing import Any, NamedTuple
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connections, router
+from django.db import DatabaseError, InterfaceError, OperationalError, connections, router
 
 from sharding import buckets
 
@@ -36,9 +36,10 @@ class Partial(NamedTuple):
 
 
 # By these, a server says itself that it can't be asked: SQLSTATEs begin so in PostgreSQL; numbers
-# are MySQL's and MariaDB's (of the client, and "too many connections", "shutdown in progress").
+# are MySQL's and MariaDB's: of the client, "too many connections", "shutdown in progress", and what
+# is said to who connects: of the user, of the database that is unknown, of the host.
 AWAY_STATES = ("08", "53", "57P", "58")
-AWAY_NUMBERS = {*range(2000, 2100), 1040, 1053}
+AWAY_NUMBERS = {*range(2000, 2100), 1040, 1044, 1045, 1049, 1053, 1129, 1130, 1203, 1226}
 # And SQLite of its file: it can't be read, is corrupt, can't be opened, is no database.
 AWAY_SQLITE = {10, 11, 14, 26}
 
@@ -46,10 +47,12 @@ AWAY_SQLITE = {10, 11, 14, 26}
 def is_away(error):
     """Return whether an error is that of a database that can't be asked, not of the statement."""
     cause = error.__cause__
-    if state := getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None):
-        return state.startswith(AWAY_STATES)
     if code := getattr(cause, "sqlite_errorcode", None):
         return code & 0xFF in AWAY_SQLITE
+    if not isinstance(error, OperationalError | InterfaceError):
+        return False
+    if state := getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None):
+        return state.startswith(AWAY_STATES)
     number = error.args[0] if error.args else None
     return number in AWAY_NUMBERS if isinstance(number, int) else True
 
@@ -98,7 +101,7 @@ def _ask_in_thread(alias, question, wrappers):
     was_open = connection.connection is not None
     try:
         return question()
-    except (OperationalError, InterfaceError) as error:
+    except (DatabaseError, InterfaceError) as error:
         if not is_away(error):
             raise
         connection.close()
@@ -148,7 +151,7 @@ def _ask_databases(questions):
     for alias, question in asked.items():
         try:
             answers[alias] = question()
-        except (OperationalError, InterfaceError) as error:
+        except (DatabaseError, InterfaceError) as error:
             if not is_away(error):
                 raise
             errors[alias] = error

@@ -34,7 +34,7 @@ SHARDED_APPS = {"customers"}  # by app label
 DATABASE_ROUTERS = ["shop.routers.ShopRouter"]
 DIRECTORY_OWNER = "customers.Customer"  # whose e-mail addresses are unique across the shards
 
-REPLICA_POSITION = "replicas.positions.LogPosition"  # or PostgresPosition, as the ENGINE is
+REPLICA_POSITION = "replicas.positions.LogPosition"  # for SQLite: each engine has its own
 REPLICA_MAX_LAG = 60  # seconds: a replica that is further behind is not read from
 REPLICA_RETRY = 10  # seconds, after which one that was not fit to be read from is tried again
 

@@ -70,7 +70,7 @@ def test_all_functions(customers, shop):
         found = Customer.objects.in_bulk(keys)
         assert found.keys() == set(keys)
         assert {row._state.db for row in found.values()} <= set(connections) - set(settings.SHARDS)
-        assert len(gather.AllRows(CUSTOMERS.order_by("name"))[0:1]) == 1
+        assert len(gather.AllRows(CUSTOMERS.order_by("joined"))[0:1]) == 1
 
 
 def test_where_a_replica_fails_its_primary_is_asked(customers, monkeypatch):
@@ -87,7 +87,7 @@ def test_where_a_replica_fails_its_primary_is_asked(customers, monkeypatch):
 
 def test_a_shard_without_any_database(customers, shop, staff, product):
     with shop.lost("shard1", *settings.REPLICAS["shard1"]), reading.scope():
-        with pytest.raises(gather.ShardDown, match="^shard1 can't be asked: unable to open"):
+        with pytest.raises(gather.ShardDown, match="^shard1 can't be asked: "):
             gather.count(CUSTOMERS)
         assert gather.count(CUSTOMERS, partial=True).value == 1
 

@@ -7,7 +7,7 @@ from django.test import Client
 from conftest import customer_on
 from customers.models import Customer
 from products.models import Product
-from replicas import reading
+from replicas import health, reading
 from replicas.consistency import COOKIE
 
 R0, R1 = {"shard0_replica1", "shard0_replica2"}, {"shard1_replica1", "shard1_replica2"}
@@ -141,6 +141,7 @@ def test_a_replica_that_dies_under_a_query(ada, ben, monkeypatch):
             return cursor
 
         monkeypatch.setattr(connections[replica], "create_cursor", dead)
+        monkeypatch.setattr(health, "answers", lambda connection: False)
         assert Customer.objects.using(replica).get().name == "Ben Mudge"
 
 

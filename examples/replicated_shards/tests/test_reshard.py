@@ -11,8 +11,6 @@ from django.db import connections
 import sharding.reshard
 from customers.models import Customer, Order
 from replicas import reading
-from replication import files
-from replication.applier import Applier
 from shard_replicas import readable
 from shard_replicas.models import ReadableFrom
 from sharding import buckets, gather
@@ -208,13 +206,10 @@ def test_while_readers_read_and_replicas_follow(customers, shop, monkeypatch):
     stop, errors = threading.Event(), []
 
     def follow():
-        appliers = [Applier(files.primary_of(a), shop.file(a)) for a in sorted(R0 | R1)]
         while not stop.is_set():
-            for applier in appliers:
-                applier.step()
+            for alias in sorted(R0 | R1):
+                shop.replicate(alias)
                 stop.wait(0.03)
-        for applier in appliers:
-            applier.close()
 
     def read():
         try:

@@ -5,9 +5,11 @@ from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, OperationalError, connections
 
-from conftest import REPLICAS, customer_on
+from conftest import customer_on
 from sharding.gather import ShardDown
 from shop.unavailable import ShardsDownMiddleware
+from tests.engines import only_sqlite
+from tests.shops import REPLICAS
 
 R0, R1 = (settings.REPLICAS[shard] for shard in ("shard0", "shard1"))
 
@@ -64,6 +66,7 @@ def test_a_gather_that_wants_all_or_nothing(shop, rf):
     assert response.status_code == 503 and "shard0 can’t be asked" in response.content.decode()
 
 
+@only_sqlite("it spoils a file")
 def test_an_error_that_is_no_shards_goes_on_as_it_is(staff, ada, product, shop):
     connections["reviews"].close()
     shop.file("reviews").write_bytes(b"The cuckoo has nested here." * 1000)
@@ -71,6 +74,7 @@ def test_an_error_that_is_no_shards_goes_on_as_it_is(staff, ada, product, shop):
         staff.get("/")
 
 
+@only_sqlite("the command replication_status is for SQLite")
 def test_status_of_all_that_can_be_asked(ada, shop, capsys):
     customer_on("shard1")
     with shop.lost("shard0"):

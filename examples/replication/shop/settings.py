@@ -25,7 +25,7 @@ DATABASES = {
 DATABASE_ROUTERS = ["replicas.routers.ReplicaRouter"]
 
 REPLICAS = {"default": ["replica1", "replica2"]}
-REPLICA_POSITION = "replicas.positions.LogPosition"  # or PostgresPosition, as the ENGINE is
+REPLICA_POSITION = "replicas.positions.LogPosition"  # for SQLite: each engine has its own
 REPLICA_MAX_LAG = 60  # seconds: a replica that is further behind is not read from
 REPLICA_RETRY = 10  # seconds, after which one that was not fit to be read from is tried again
 

@@ -5,22 +5,28 @@ Nobody may see a state older than what they wrote, nor an error. ``STRESS=1`` ru
 
 import asyncio
 import os
+import socket
 import sqlite3
+import subprocess
+import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
+from http.client import HTTPConnection
 from random import Random
 from threading import Event
 from time import monotonic, sleep
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import DatabaseError, connections, transaction
+from django.conf import settings
+from django.db import DatabaseError, connection, connections, transaction
 
 from products.models import Product
 from replicas import reading
 from replication import files, snapshot
 from replication.applier import Applier
+from tests.servers import free_ports
 from tests.shops import Files
 
 LONG = "STRESS" in os.environ
@@ -176,17 +182,22 @@ class Worker:
 
     def read(self):
         rows = Product.objects.filter(pk=self.pk)
-        try:
-            (product,) = rows.all() if self.random.random() < 0.5 else rows.iterator(chunk_size=1)
-        except (DatabaseError, connections["default"].Database.Error):
-            # A replica that dies between the query and its rows: an iterator() says so, and when
-            # it is closed, by the driver's own error.
-            self.seen["broken iterator"] += 1
-            (product,) = rows.all()
+        found = self.iterate(rows) if self.random.random() < 0.5 else None
+        (product,) = rows.all() if found is None else found
         assert int(product.name) == self.written, (product._state.db, product.name, self.written)
         self.seen[product._state.db] += 1
         if self.random.random() < 0.1:
             self.look_without_a_position()
+
+    def iterate(self, rows):
+        """Return the rows; None when the replica died between the query and its rows.
+
+        Then an iterator() says so, and when it is closed, by the driver's own error.
+        """
+        try:
+            return list(rows.iterator(chunk_size=1))
+        except (DatabaseError, connections["default"].Database.Error):
+            self.seen["broken iterator"] += 1
 
     def look_without_a_position(self):
         """The control: what a plain split would have read here and now."""
@@ -266,3 +277,127 @@ def test_nobody_sees_a_stale_state_of_their_own_or_an_error(shop, settings, capl
     assert min(seen["replica1"], seen["replica2"]) > seen.total() / 100
     assert seen["control, stale"]
     assert any("is not read from" in message for message in caplog.messages)
+
+
+PAIRS = 20_000 if LONG else 400  # of a POST and a GET
+
+SETTINGS = """
+from {module} import *
+
+DATABASES = {databases!r}
+REPLICA_RETRY = 0.05
+ROOT_URLCONF = "stress_site"
+ALLOWED_HOSTS = ["*"]
+"""
+
+VIEWS = """
+from django.http import HttpResponse
+from django.urls import path
+from django.views.decorators.csrf import csrf_exempt
+
+from products.models import Product
+
+
+@csrf_exempt
+def product(request, pk):
+    if request.method == "POST":
+        Product.objects.filter(pk=pk).update(name=request.POST["name"])
+    product = Product.objects.get(pk=pk)
+    return HttpResponse(f"{product.name} {product._state.db}")
+
+
+urlpatterns = [path("<int:pk>/", product)]
+"""
+
+
+@pytest.fixture
+def processes(shop, tmp_path):
+    """Two processes that serve the databases of ``shop`` by HTTP; yields their ports."""
+    keys = ("ENGINE", "NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS")
+    databases = {
+        alias: {key: entry[key] for key in keys} | {"TEST": {"MIRROR": entry["TEST"]["MIRROR"]}}
+        for alias, entry in ((alias, connections[alias].settings_dict) for alias in connections)
+    }
+    (tmp_path / "stress_settings.py").write_text(
+        SETTINGS.format(module=settings.SETTINGS_MODULE, databases=databases)
+    )
+    (tmp_path / "stress_site.py").write_text(VIEWS)
+    path = os.pathsep.join([str(tmp_path), str(settings.BASE_DIR)])
+    environment = os.environ | {"DJANGO_SETTINGS_MODULE": "stress_settings", "PYTHONPATH": path}
+    ports = free_ports(2)
+    started = []
+    try:
+        for port in ports:
+            command = [sys.executable, "-m", "django", "runserver", "--noreload", "--skip-checks"]
+            started.append(
+                subprocess.Popen(
+                    [*command, f"127.0.0.1:{port}"],
+                    env=environment,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                )
+            )
+        for port in ports:
+            end = monotonic() + 30
+            while monotonic() < end:
+                with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                    break
+                sleep(0.05)
+        yield ports
+    finally:
+        for process in started:
+            process.terminate()
+            process.wait(20)
+
+
+@pytest.mark.skipif(
+    connection.vendor == "sqlite",
+    reason="a damaged file that is replaced may be read with the new one's journal by a process "
+    "that has it open: SQLite allows no such thing, and servers need none",
+)
+def test_nor_does_a_browser_that_two_processes_serve(shop, processes):
+    chaos = ChaosOfServers(shop, "http")
+    seen = Counter()
+
+    def browse(number):
+        pk = Product.objects.create(name="0", description="", price=1).pk
+        connections.close_all()
+        random, headers = Random(number), {}
+
+        def ask(method, body=None):
+            server = HTTPConnection("127.0.0.1", random.choice(processes), timeout=30)
+            with closing(server):
+                form = {"Content-Type": "application/x-www-form-urlencoded"}
+                server.request(method, f"/{pk}/", body, headers | form)
+                answer = server.getresponse()
+                text = answer.read().decode()
+                assert answer.status == 200, text
+                if position := answer.headers["Position-default"]:
+                    headers["Position-default"] = position
+                return text.split()
+
+        done = 0
+        while done < PAIRS / WORKERS or chaos.goes_on():
+            ask("POST", f"name={done}")
+            name, alias = ask("GET")
+            assert int(name) == done, (alias, name, done)
+            seen[alias] += 1
+            done += 1
+            # The control: who brings no position.
+            if random.random() < 0.1:
+                kept = headers.copy()
+                headers.clear()
+                seen["control, stale" if int(ask("GET")[0]) != done - 1 else "control"] += 1
+                headers.update(kept)
+        return done
+
+    with ThreadPoolExecutor(WORKERS + 1) as pool:
+        chaotic = pool.submit(chaos.run)
+        try:
+            done = sum(pool.map(browse, range(WORKERS)))
+        finally:
+            chaos.stop.set()
+        chaotic.result()
+    print(f"{done} pairs by HTTP, read from {dict(seen)}, {chaos.deaths} deaths of replicas")
+    assert done >= PAIRS and chaos.deaths >= DEATHS
+    assert seen["replica1"] + seen["replica2"] and seen["control, stale"]

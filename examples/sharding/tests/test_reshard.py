@@ -178,8 +178,11 @@ def test_a_shard_that_is_not_migrated(customers, fifth):
 
 
 def test_shards_of_different_engines(customers, monkeypatch):
-    monkeypatch.setattr(connections["shard1"], "vendor", "another")
-    with pytest.raises(CommandError, match="^shard0 and shard1 are of different engines.$"):
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(CommandError, match="^shard0 and shard1 are of different engines.$"),
+    ):
+        patch.setattr(connections["shard1"], "vendor", "another")
         call_command("reshard", to="shard1", buckets="1")
     check_that_all_is_at_rest()
 

@@ -1,0 +1,225 @@
+"""The shop's databases for a test, which replicate when the test says so, and not before.
+
+On SQLite they are files. On another engine (``pytest --ds=tests.postgresql``) they are servers that
+replicate by themselves, and are held up: a primary with two replicas for each shard. See
+``servers``.
+"""
+
+import shutil
+import sqlite3
+from contextlib import closing, contextmanager
+from time import time
+
+import pytest
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.core.management.color import no_style
+from django.db import connections
+
+from replicas import health
+from sharding import buckets, scatter
+from tests.servers import MariaDB, PostgreSQL
+
+REPLICAS = [alias for aliases in settings.REPLICAS.values() for alias in aliases]
+PRIMARIES = ["default", "reviews", *settings.SHARDS]
+ALIASES = [*PRIMARIES, *REPLICAS]
+READ_ONLY = "readonly|read-only"  # what each engine says to a write on a replica
+
+
+def let_connect(patch, alias, **entry):
+    """Let all threads' connections go there, and leave any test database."""
+    for key, value in entry.items():
+        patch.setitem(connections.settings[alias], key, value)
+    patch.setattr(connections[alias], "connection", None)
+
+
+def migrate():
+    call_command("migrate", verbosity=0)
+    call_command("migrate", "reviews", database="reviews", verbosity=0)
+    call_command("migrate_shards")
+    User.objects.create_user("clerk", password="pendulum", is_staff=True)
+
+
+class Files:
+    """All databases as files of a test's own, and a replication that runs when it is told to."""
+
+    @classmethod
+    def make(cls, folder):
+        """Make the files that tests copy, migrated; the replicas are copies of their primaries."""
+        from replication import files, snapshot
+
+        with pytest.MonkeyPatch.context() as patch:
+            cls.connect(patch, folder)
+            migrate()
+            connections.close_all()  # the last one to close it leaves one file
+            for replica in REPLICAS:
+                snapshot.take(files.primary_of(replica), folder / f"{replica}.sqlite3")
+            buckets.forget_map()
+        return folder
+
+    def __init__(self, made, folder, patch):
+        self.folder = folder
+        for file in made.glob("*.sqlite3"):
+            shutil.copy(file, folder)
+        self.connect(patch, folder)
+        self.replicate()
+
+    @staticmethod
+    def connect(patch, folder):
+        for alias in ALIASES:
+            if connections[alias].vendor != "sqlite":
+                continue  # in tests.mixed
+            mode = "ro" if alias in REPLICAS else "rwc"
+            name = f"{(folder / f'{alias}.sqlite3').as_uri()}?mode={mode}"
+            # Nothing here has to outlive a power cut.
+            fast = {"init_command": "PRAGMA synchronous = OFF"}
+            options = connections.settings[alias]["OPTIONS"] | fast
+            let_connect(patch, alias, NAME=name, OPTIONS=options)
+
+    def file(self, alias):
+        return self.folder / f"{alias}.sqlite3"
+
+    def replicate(self, *aliases):
+        from replication import files
+        from replication.applier import Applier
+
+        for alias in aliases or REPLICAS:
+            with closing(Applier(files.primary_of(alias), self.file(alias))) as applier:
+                applier.step()
+
+    def let_lag(self, alias, seconds):
+        """Let the replica be that much behind, without a change of its position."""
+        with closing(sqlite3.connect(self.file(alias))) as replica:
+            replica.execute("UPDATE replication_position SET caught_up_at = ?", (time() - seconds,))
+            replica.commit()
+
+    @contextmanager
+    def lost(self, *aliases):
+        """In the block, no connection can be opened to these, and those that were are closed."""
+        with pytest.MonkeyPatch.context() as patch:
+            for alias in aliases:
+                connections[alias].close()
+                # A folder is in the file's place: SQLite would make an empty file anew.
+                self.file(alias).rename(self.folder / f"{alias}.lost")
+                for suffix in ("-wal", "-shm"):
+                    (self.folder / f"{alias}.sqlite3{suffix}").unlink(missing_ok=True)
+                self.file(alias).mkdir()
+            patch.setattr(health, "_retry_at", {})
+            yield
+            for alias in aliases:
+                connections[alias].close()
+                if self.file(alias).is_dir():
+                    self.file(alias).rmdir()
+                    (self.folder / f"{alias}.lost").rename(self.file(alias))
+
+    def close(self):
+        pass
+
+
+class OnServers:
+    """A session's servers, three for each shard, emptied for each test.
+
+    ``default`` and ``reviews`` are on the servers of shard0, each in a database of its own.
+    """
+
+    @classmethod
+    def make(cls, folder):
+        vendor = connections["default"].vendor
+        made = [
+            PostgreSQL() if vendor == "postgresql" else MariaDB(replicas=2) for _ in settings.SHARDS
+        ]
+        for alias in PRIMARIES:
+            servers, name = cls.of(made, alias)
+            if vendor == "postgresql":
+                servers.sql(name, f'CREATE DATABASE "{alias}" OWNER shop')
+            else:
+                servers.sql(name, f"CREATE DATABASE `{alias}` CHARACTER SET utf8mb4")
+                servers.sql(name, f"GRANT ALL ON `{alias}`.* TO shop@localhost")
+        with pytest.MonkeyPatch.context() as patch:
+            cls.connect(patch, made)
+            migrate()
+            cls.rows = {
+                alias: connections[alias].creation.serialize_db_to_string() for alias in PRIMARIES
+            }
+            connections.close_all()
+        return made
+
+    @classmethod
+    def of(cls, made, alias):
+        """Return the servers that an alias is one of, and its name there."""
+        shard, _, replica = alias.partition("_replica")
+        number = settings.SHARDS.index(shard) if shard in settings.SHARDS else 0
+        return made[number], made[number].names[int(replica or 0)]
+
+    def __init__(self, made, folder, patch):
+        self.made = made
+        self.lag = dict.fromkeys(ALIASES, 0)
+        self.connect(patch, made)
+        self.empty()
+        self.replicate()
+        real = type(health.position()).seconds_behind
+        patch.setattr(
+            type(health.position()),
+            "seconds_behind",
+            lambda *args: real(*args) + self.lag[args[1].alias],
+        )
+        for alias in REPLICAS:
+            health.seconds_behind(alias)  # as a process has that has been running
+
+    @classmethod
+    def connect(cls, patch, made):
+        for alias in ALIASES:
+            servers, name = cls.of(made, alias)
+            entry = servers.entry(name) | {"NAME": alias.partition("_")[0]}
+            let_connect(patch, alias, OPTIONS={}, **entry)
+
+    def empty(self):
+        for alias in PRIMARIES:
+            connection = connections[alias]
+            with connection.cursor() as cursor:
+                tables = set(connection.introspection.table_names(cursor)) - {"django_migrations"}
+                for sql in connection.ops.sql_flush(
+                    no_style(), sorted(tables), reset_sequences=True, allow_cascade=True
+                ):
+                    cursor.execute(sql)
+        for alias, rows in self.rows.items():
+            connections[alias].creation.deserialize_db_from_string(rows)
+        buckets.forget_map()
+
+    def replicate(self, *aliases):
+        for alias in aliases or REPLICAS:
+            servers, name = self.of(self.made, alias)
+            servers.resume(name)
+            servers.wait_until_caught_up(name)
+            servers.pause(name)
+            self.lag[alias] = 0
+
+    def let_lag(self, alias, seconds):
+        """Let the replica count as that much behind: no server has a way to make it so."""
+        self.lag[alias] = seconds
+
+    @contextmanager
+    def lost(self, *aliases):
+        """In the block, these servers are not there: for shard0, ``default`` neither."""
+        with pytest.MonkeyPatch.context() as patch:
+            for alias in aliases:
+                connections[alias].close()
+                servers, name = self.of(self.made, alias)
+                servers.kill(name)
+            patch.setattr(health, "_retry_at", {})
+            yield
+            for alias in aliases:
+                connections[alias].close()
+                scatter.close(alias)
+                servers, name = self.of(self.made, alias)
+                servers.start(name)
+
+    def close(self):
+        for alias in ALIASES:
+            servers, name = self.of(self.made, alias)
+            servers.revive(name)
+
+
+def shop_class():
+    return Files if connections["default"].vendor == "sqlite" else OnServers
