@@ -1,3 +1,4 @@
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -59,8 +60,9 @@ class Copy:
         if live:
             module = "shop.live" if module == "shop.settings" else f"{module}_live"
         return subprocess.run(
-            [sys.executable, "manage.py", *arguments, f"--settings={module}"],
+            [sys.executable, "manage.py", *arguments],
             cwd=self.folder,
+            env={**os.environ, "DJANGO_SETTINGS_MODULE": module},
             capture_output=True,
             text=True,
             timeout=60,
