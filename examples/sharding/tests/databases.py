@@ -31,6 +31,12 @@ def check_that_a_copy_has_its_own():
         pytest.skip("a copy has databases of its own only by --ds=tests.postgresql, or the like")
 
 
+def skip_where_engines_differ(what):
+    """Skip a test that holds the shards against ``default``, where their engines differ in this."""
+    if len(set(map(vendor, ALIASES))) > 1:
+        pytest.skip(f"default is of another engine than the shards, and these differ in {what}")
+
+
 def quoted(alias, folder, prefix=""):
     return connections[alias].ops.quote_name(prefix + name(alias, folder))
 

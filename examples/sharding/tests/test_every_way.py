@@ -26,6 +26,7 @@ from sharding.fields import ShardUnknown
 from sharding.keys import BUCKET_SHIFT
 from sharding.models import ShardedManager, ShardedQuerySet
 from sharding.writing import WrongShard
+from tests.databases import skip_where_engines_differ
 
 pytestmark = pytest.mark.django_db(databases=ALIASES)
 
@@ -598,6 +599,8 @@ def everywhere(m, rows):
 
 @pytest.mark.parametrize("name", TIED)
 def test_a_subquery_about_the_row_around_it(name):
+    if name == "a value":
+        skip_where_engines_differ("how many digits a Decimal has that is no column")
     hold(lambda m: everywhere(m, TIED[name](m)), answered=True)
     for pk in KEYS:
         keep = "pk" if name != "rows" else "customer"

@@ -18,6 +18,7 @@ from sharding import buckets, gather, scatter
 from sharding.buckets import forget_map
 from sharding.keys import new_key
 from sharding.reshard import change_map
+from tests.databases import skip_where_engines_differ
 
 pytestmark = pytest.mark.django_db(databases=ALIASES)
 
@@ -174,6 +175,8 @@ def test_in_bulk(rows, data):
 @pytest.mark.parametrize("nulls", [{}, {"nulls_first": True}, {"nulls_last": True}])
 @pytest.mark.parametrize("direction", ["asc", "desc"])
 def test_top_puts_nulls_where_the_database_does(direction, nulls, reverse):
+    if not nulls:
+        skip_where_engines_differ("where NULLs come without a word about them")
     fields = {"price": 1, "quantity": 1}
     put([(alias, {**fields, "product_id": n}) for alias in settings.SHARDS for n in range(3)])
     expression = models.Case(models.When(product_id__gt=0, then=F("product_id")))  # else null
