@@ -209,6 +209,8 @@ def test_none_is_left_running(house, temporary, engine, end):
         env=os.environ | {"TMPDIR": str(temporary)},
         stdout=subprocess.PIPE,
         text=True,
+        # Who runs these in the background has it ignored, and what is started inherits that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     if signalled:
         until = time.monotonic() + 60
@@ -216,7 +218,7 @@ def test_none_is_left_running(house, temporary, engine, end):
             time.sleep(0.1)
         assert running(temporary)
         process.send_signal(end)
-    printed, _ = process.communicate(timeout=60)
+    printed, _ = process.communicate(timeout=120)
     if not signalled:
         assert process.returncode == (end == "fails"), printed
     assert_gone(temporary)
