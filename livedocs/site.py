@@ -108,6 +108,12 @@ def mark(node: nodes.Element, end: int | None, runs: list[dict]) -> None:
     ran, reasons = [], set()
     for run in runs:
         examples = examples_within(run, line_of(node), end)
+        if end is None:
+            # Those after it are of what an ``include`` left out.
+            examples = next(
+                (examples[:n] for n in range(1, len(examples)) if shows(node, examples[:n])),
+                examples,
+            )
         if why := why_unproven(node, run, examples):
             warn(f"no passing example covers this block: {why}", node)
             return
@@ -191,13 +197,14 @@ def line_of(node: nodes.Node) -> int:
 
 def examples_within(entry: dict, first: int, end: int | None) -> list[dict]:
     """The examples that begin on a block's first line or later, and before the next block."""
-    return [
+    found = [
         block
         for block in entry["blocks"].values()
         if first <= block["line"]
         and (end is None or block["line"] < end)
         and block["kind"] in KINDS
     ]
+    return sorted(found, key=lambda block: block["line"])
 
 
 def shows(node: nodes.Element, examples: list[dict]) -> bool:

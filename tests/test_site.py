@@ -312,6 +312,24 @@ def test_the_deck_is_run_and_audited_too(house):
     assert "slides/index.rst:26: WARNING: no passing example covers this block" in warnings
 
 
+def test_a_block_that_passes_the_hundredth_line(index):
+    """The record is kept by lines as JSON's keys, of which "100" sorts before "99"."""
+    status, warnings, html = index(
+        ".. At the top.\n" + "\n" * 90 + "".join(f">>> {n}\n{n}\n" for n in range(4))
+    )
+    assert (status, warnings) == (0, "") and html.count("Run on ") == 1
+
+
+def test_a_part_of_another_file_that_ends_before_its_last_blocks(house):
+    text = "Tea\n===\n\n>>> 1\n1\n\n.. There.\n\nText.\n\n>>> 2\n2\n"
+    house.write("examples/tea/README.rst", text)
+    house.run("docs", "examples/tea/README.rst")
+    include = ".. include:: ../examples/tea/README.rst\n   :end-before: .. There.\n"
+    house.write("docs/index.rst", f"Title\n=====\n\n{include}")
+    status, warnings, html = house.build()
+    assert (status, warnings) == (0, "") and html.count("Run on ") == 1
+
+
 def test_a_part_of_another_file_has_that_file_s_lines(house):
     house.write(
         "examples/tea/README.rst",

@@ -27,7 +27,7 @@ VISITS = [*PAGES, FILE, "/search.html?q=router", "/no/such/page.html"]
 WITH_CODE = "/patterns/functional.html"
 
 # What a first visit may ask for, compressed. The longest pages are at 60 KB.
-REQUESTS, BYTES = 10, 70_000
+REQUESTS, BYTES = 10, 75_000
 
 
 class Host(SimpleHTTPRequestHandler):
@@ -249,6 +249,8 @@ def test_copying_leaves_prompts_and_output(open_page, kind, prompts):
     page = open_page(WITH_CODE, permissions=["clipboard-read", "clipboard-write"])
     copied = 0
     for block in page.locator(kind).all():
+        if not block.is_visible():  # In the tab of another engine.
+            continue
         lines = block.locator("pre").inner_text().rstrip("\n").split("\n")
         block.locator("button.copybtn").click()
         typed = [line[len(prompts[0]) :] for line in lines if line.startswith(prompts)]
