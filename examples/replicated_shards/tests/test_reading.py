@@ -1,5 +1,7 @@
 """Read your writes, within each shard."""
 
+import re
+
 import pytest
 from django.db import connections, transaction
 from django.test import Client
@@ -119,7 +121,8 @@ def test_a_replica_that_lags_or_is_lost_is_passed_over(ada, ben, shop, caplog):
             assert alias_of(ada) == "shard0_replica2"
             assert alias_of(ben) in R1
     (record,) = caplog.records
-    assert "shard0_replica1 is not read from: it is 120 s behind." in record.getMessage()
+    said = r"shard0_replica1 is not read from: it is 12\d s behind\."
+    assert re.search(said, record.getMessage())
 
 
 def test_a_replica_that_dies_under_a_query(ada, ben, monkeypatch):
