@@ -11,6 +11,9 @@ from textwrap import dedent
 import pytest
 
 ROOT = Path(__file__).parents[1]
+# What its commands have: nothing of the caller's that changes what they print, as CI=true and
+# FORCE_COLOR do (Sphinx and pytest write in colours then).
+ENVIRONMENT = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
 
 MANAGE = """
 import os, sys
@@ -70,7 +73,7 @@ class House:
 
         ``environment`` is the whole of what it has, in place of these tests' own.
         """
-        inherited = os.environ if environment is None else environment
+        inherited = ENVIRONMENT if environment is None else environment
         process = subprocess.run(
             [
                 sys.executable,
@@ -107,6 +110,7 @@ class House:
         process = subprocess.run(
             [sys.executable, *command, builder, source, f"_build/{builder}"],
             cwd=self.folder,
+            env=ENVIRONMENT,
             capture_output=True,
             text=True,
             timeout=300,
