@@ -14,13 +14,16 @@ name for the engine that it is for, and the same three methods:
 All three raise ``django.db.Error`` when the database does not answer.
 """
 
+import os
 from contextlib import closing
 from math import inf
 from threading import Lock
 from time import monotonic, time
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from django.conf import settings
-from django.db import Error, NotSupportedError, connections
+from django.db import Error, NotSupportedError, OperationalError, connections
 
 
 def ask(connection, sql, *params):
@@ -35,8 +38,23 @@ def ask(connection, sql, *params):
         return cursor.fetchone()
 
 
+def file_of(connection):
+    """Return what tells an SQLite database's file from another of its name, or None without one."""
+    name = str(connection.settings_dict["NAME"])
+    try:
+        status = os.stat(url2pathname(urlsplit(name).path) if name.startswith("file:") else name)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 class LogPosition:
-    """The position in the log of the app ``replication``."""
+    """The position in the log of the app ``replication``.
+
+    SQLite opens a file first, and at the first read its journal, by name. If the replica is removed
+    and made anew in between, the rows are the old file's, and the position is the new one's. So a
+    connection that is opened here is of no use where another file has the name by then.
+    """
 
     vendor = "sqlite"
 
@@ -46,12 +64,22 @@ class LogPosition:
         return str(row[0] if row else 0)
 
     def reached(self, connection, position):
-        row = ask(connection, "SELECT position FROM replication_position")
+        row = self._ask_file(connection, "SELECT position FROM replication_position")
         return row is not None and row[0] >= int(position)
 
     def seconds_behind(self, connection):
-        row = ask(connection, "SELECT caught_up_at FROM replication_position")
+        row = self._ask_file(connection, "SELECT caught_up_at FROM replication_position")
         return time() - row[0] if row else inf
+
+    def _ask_file(self, connection, sql):
+        if connection.connection is not None:
+            return ask(connection, sql)
+        before = file_of(connection)
+        row = ask(connection, sql)
+        if file_of(connection) != before:
+            connection.close()
+            raise OperationalError("the file was replaced while it was opened")
+        return row
 
 
 class PostgresPosition:

@@ -69,6 +69,8 @@ def place(copy, target):
     take for the new one's. In WAL mode those who are reading see the old content until they are
     done, and the new one from then on; and a process that is killed at this leaves the old one.
     """
+    if not target.exists():
+        remove(target)  # what another file of this name has left
     try:
         connection = connect(target, "rwc")
         with closing(connection):
@@ -79,6 +81,11 @@ def place(copy, target):
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorname not in DAMAGED:
             raise
-        for suffix in ("", "-wal", "-shm", "-journal"):
-            Path(f"{target}{suffix}").unlink(missing_ok=True)
+        remove(target)
         place(copy, target)
+
+
+def remove(target):
+    """Delete a file and its journals: the file first, so that nobody opens it without them."""
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        Path(f"{target}{suffix}").unlink(missing_ok=True)

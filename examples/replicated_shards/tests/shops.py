@@ -11,11 +11,12 @@ from contextlib import closing, contextmanager
 from time import time
 
 import pytest
+from django.apps import apps
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.core.management.color import no_style
-from django.db import connections
+from django.db import connections, router
 
 from replicas import health
 from sharding import buckets, scatter
@@ -184,7 +185,17 @@ class OnServers:
                 ):
                     cursor.execute(sql)
         for alias, rows in self.rows.items():
-            connections[alias].creation.deserialize_db_from_string(rows)
+            connection = connections[alias]
+            connection.creation.deserialize_db_from_string(rows)
+            # The rows have brought their keys, and the sequences begin at 1 all the same.
+            models = [
+                model
+                for model in apps.get_models(include_auto_created=True)
+                if router.allow_migrate_model(alias, model)
+            ]
+            with connection.cursor() as cursor:
+                for sql in connection.ops.sequence_reset_sql(no_style(), models):
+                    cursor.execute(sql)
         buckets.forget_map()
 
     def replicate(self, *aliases):

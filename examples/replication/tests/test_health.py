@@ -4,10 +4,14 @@ import os
 import shutil
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import OperationalError, connections, transaction
+from django.db.backends.signals import connection_created
 
 from products.models import Product
 from replicas import health, reading
+from replication import snapshot
+from replication.applier import Applier
 from tests.engines import only_sqlite
 from tests.shops import position_class
 
@@ -208,3 +212,30 @@ def test_a_replica_that_may_not_be_read(shop):
     for _ in range(20):
         with reading.scope():
             assert reading.database() == "replica2"
+
+
+@of_files
+def test_one_that_is_made_anew_while_it_is_opened(shop):
+    """SQLite would read the new one's journal over the old one's rows: the position would lie."""
+    primary, replica = shop.file("default"), shop.file("replica1")
+    snapshot.take(primary, replica)
+    applier = Applier(primary, replica)
+
+    def make_anew(connection, **_):
+        if connection.alias == "replica1" and not applier.connection:
+            replica.unlink()
+            Product.objects.update(name="in the new file")
+            snapshot.take(primary, replica)
+            User.objects.update(first_name="Christiaan")
+            applier.step()  # in the journal: the position, and nothing of products
+
+    connections["replica1"].close()
+    connection_created.connect(make_anew)
+    try:
+        assert health.seconds_behind("replica1") is None
+    finally:
+        connection_created.disconnect(make_anew)
+        applier.close()
+    assert applier.position
+    assert connections["replica1"].connection is None
+    assert Product.objects.using("replica1").get().name == "in the new file"
