@@ -35,7 +35,7 @@ UNITS = {
     "ms": lambda seconds: seconds * 1e3,
     "rows/s": lambda seconds: 1 / seconds,
 }
-ROW = "  {:<36}{:>11}{:>9}{:>9}{:>8}{:>13}{:>8}"
+ROW = "  {:<36}{:>11}{:>9}{:>9}{:>8}{:>13}{:>9}{:>8}"
 
 
 def engine_named():
@@ -156,11 +156,12 @@ def compare(title, unit, functions, runs, prepare=lambda name: None):
             result[name][clock] = summary(values)
             result[name][f"{clock}_ratio"] = summary(value / other for value, other in pairs)
     print(f"\n{title}")
-    heads = ["cpu median", "min", "max", "×", "wall median", "×"]
+    heads = ["cpu median", "min", "max", "×", "wall median", "min", "×"]
     print(ROW.format(f"{unit}, {runs} runs in turn", *heads))
     for name, figures in result.items():
         numbers = [*figures["cpu"].values(), figures["cpu_ratio"]["median"]]
-        numbers += [figures["wall"]["median"], figures["wall_ratio"]["median"]]
+        wall = figures["wall"]
+        numbers += [wall["median"], wall["min"], figures["wall_ratio"]["median"]]
         print(ROW.format(name, *map(legible, numbers)), flush=True)
     return {"unit": unit, "runs": runs, "figures": result}
 

@@ -2,8 +2,9 @@
 
 ``:measured:`replication | index | with the index``` is the median wall time of that line of that
 table of ``results/replication.json``, to two digits, with its unit: "1.6 ms". On a server it is
-``:measured:`replication | postgresql | index | with the index```. With ``| times`` at the end it
-is the ratio to the first line of the table: "1.1 times".
+``:measured:`replication | postgresql | index | with the index```. With ``| best`` at the end it is
+that of the best round, which other processes have disturbed least; with ``| times`` it is the
+median ratio to the first line of the table, round by round: "1.1 times".
 """
 
 import json
@@ -18,6 +19,14 @@ from benchmarks import HERE, SERVERS
 logger = logging.getLogger(__name__)
 
 
+def figure(line: dict, unit: str, of: str = "median") -> float:
+    """The median of a line, its best round or its ratio: raises KeyError for another word."""
+    if of == "times":
+        return line["wall_ratio"]["median"]
+    best = "max" if unit.endswith("/s") else "min"
+    return line.get("wall", line)[{"median": "median", "best": best}[of]]
+
+
 class Measured(SphinxRole):
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         pattern, *names = (part.strip() for part in self.text.split("|"))
@@ -26,18 +35,15 @@ class Measured(SphinxRole):
             known = json.loads(file.read_text(encoding="utf-8"))
             if names and names[0] in SERVERS:
                 known = known[names.pop(0)]
-            times = names[2:] == ["times"]
-            table, line = names[:2] if times else names
+            table, line, *of = names
             measured = known["results"][table]
-            figures = measured["figures"][line]
-            summary = figures["wall_ratio"] if times else figures.get("wall", figures)
-            number = summary["median"]
-        except (OSError, KeyError, ValueError) as error:
+            unit = "times" if of == ["times"] else measured["unit"]
+            number = figure(measured["figures"][line], unit, *of)
+        except (OSError, KeyError, TypeError, ValueError) as error:
             problem = f"no such figure in benchmarks/results: {type(error).__name__} {error}"
             logger.warning("%s: %s", self.text, problem, location=self.get_location())
             return [], []
         self.env.note_dependency(str(file))
-        unit = "times" if times else measured["unit"]
         text = f"{float(f'{number:.2g}'):,g}\N{NO-BREAK SPACE}{unit}"
         return [nodes.Text(text)], []
 

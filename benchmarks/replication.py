@@ -168,20 +168,20 @@ def measure_routers():
                 db_for_read(Product)
         return number
 
-    def begin(routers, request, number=1_000):
+    def begin(routers, request, number=200):
         with routed_by(routers):
             for _ in repeat(None, number):
                 with request():
                     router.db_for_read(Product)
         return number
 
-    def get(routers, request, number=200):
+    def get(routers, request, number=100):
         with routed_by(routers), request():
             for pk in range(1, 1 + number):
                 Product.objects.get(pk=pk)
         return number
 
-    def visit(routers, request, number=100):
+    def visit(routers, request, number=5):
         with routed_by(routers):
             for pk in range(1, 1 + number):
                 with request():
@@ -205,12 +205,12 @@ def measure_routers():
 
     firsts = requests | {f"{OURS}, a write before": (None, scope_after_write)}
     return {
-        "decision": compare("A routing decision, in a request", "ns", each(decide), 21),
+        "decision": compare("A routing decision, in a request", "ns", each(decide), 41),
         "first_decision": compare(
-            "A request's beginning, and its first decision", "µs", each(begin, firsts), 11
+            "A request's beginning, and its first decision", "µs", each(begin, firsts), 101
         ),
-        "get": compare("Product.objects.get(pk=…), in a request", "µs", each(get), 21),
-        "request": compare("A request with one get()", "µs", each(visit, firsts), 21),
+        "get": compare("Product.objects.get(pk=…), in a request", "µs", each(get), 61),
+        "request": compare("A request with one get()", "µs", each(visit, firsts), 201),
     }
 
 

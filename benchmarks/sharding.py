@@ -9,7 +9,7 @@ import io
 import random
 import secrets
 import time
-from contextlib import ExitStack, contextmanager, redirect_stderr
+from contextlib import ExitStack, contextmanager, nullcontext, redirect_stderr
 from datetime import datetime, timedelta
 from functools import cache, partial
 from itertools import repeat
@@ -34,7 +34,7 @@ from benchmarks import (
 )
 
 PACKAGES = ["Django"]
-CUSTOMERS = 60_000  # with one and a half orders each
+CUSTOMERS = 60_000  # with one and a half orders each; on servers, a quarter
 NUMBERS = [1, 2, 4, 8, 16]  # of shards
 LATENCY = 0.005  # seconds, of a query
 TOP = 20
@@ -50,11 +50,12 @@ def shards(number):
 
 def set_up(engine):
     """Fill the shop with its four shards, and the same rows into one database, two shards, 4, …"""
-    print(f"{CUSTOMERS:,} customers with their orders, on {engine}…", flush=True)
+    customers = CUSTOMERS if engine == "sqlite" else CUSTOMERS // 4
+    print(f"{customers:,} customers with their orders, on {engine}…", flush=True)
     start_django(engine)
     manage("migrate")
     manage("migrate_shards")
-    manage("populate", f"--customers={CUSTOMERS}")
+    manage("populate", f"--customers={customers}")
 
     from django.conf import settings
     from django.db import connections
@@ -313,12 +314,12 @@ def measure_routing(engine):
     plain = plain_models()
     keys = [key for (key,) in execute("default", "SELECT id FROM customers_customer")]
 
-    def get(model, number=300):
+    def get(model, number=20):
         for pk in random.sample(keys, number):
             model.objects.get(pk=pk)
         return number
 
-    def create(model, number=100):
+    def create(model, number=5):
         for _ in range(number):
             model.objects.create(name="Ada Mudge", email="ada@clocks.example")
         return number
@@ -327,7 +328,7 @@ def measure_routing(engine):
         with unrouted():
             return get(plain.Customer)
 
-    def plain_create(number=100):
+    def plain_create(number=5):
         # With keys that are as scattered, and as long in the making.
         with unrouted():
             for _ in range(number):
@@ -349,8 +350,8 @@ def measure_routing(engine):
     gets = {"one database": plain_get, OURS: partial(get, Customer)}
     creates = {"one database": plain_create, OURS: partial(create, Customer)}
     results = {
-        "get": compare("Customer.objects.get(pk=…)", "µs", gets, 41),
-        "create": compare("Customer.objects.create(…)", "µs", creates, 21, clear),
+        "get": compare("Customer.objects.get(pk=…)", "µs", gets, 401),
+        "create": compare("Customer.objects.create(…)", "µs", creates, 201),
     }
     clear("")
     return results
@@ -434,40 +435,51 @@ def measure_gather(engine):
         return gather.top(Order.objects.order_by(*newest), TOP)
 
     def plain_count():
-        with unrouted():
-            return plain.Order.objects.count()
+        return plain.Order.objects.count()
 
     def plain_top():
-        with unrouted():
-            return list(plain.Order.objects.order_by(*newest)[:TOP])
+        return list(plain.Order.objects.order_by(*newest)[:TOP])
 
-    def within(aliases, ask, threads=None, latency=0.0, number=10):
-        with asking(aliases, threads, latency):
-            for _ in repeat(None, number):
-                ask()
-        return number
+    @contextmanager
+    def one_database(latency=0.0):
+        with unrouted(), asking(["default"], latency=latency):
+            yield
 
-    def of_peer(name, latency=0.0, number=10):
-        if peer is None:
-            return {}
+    def compared(title, questions, runs):
+        """Compare ``{name: (question, context manager)}``. To enter the context takes no time."""
+        with ExitStack() as stack:
 
-        def ask():
+            def prepare(name):
+                stack.close()
+                stack.enter_context(questions[name][1]())
+
+            def once(question):
+                question()
+                return 1
+
+            functions = {name: partial(once, question) for name, (question, _) in questions.items()}
+            return compare(title, "ms", functions, runs, prepare)
+
+    def of_peer(name, latency=0.0):
+        def question():
             peer.latency = latency
-            for _ in repeat(None, number):
-                getattr(peer, name)()
-            return number
+            getattr(peer, name)()
 
-        return {"SQLAlchemy's horizontal_shard": ask}
+        return {"SQLAlchemy's horizontal_shard": (question, nullcontext)} if peer else {}
 
     def pks(rows):
         return [row.id for row in rows]
 
+    def in_one(question):
+        with one_database():
+            return question()
+
     with asking(shards(8), threads=True, latency=LATENCY):
-        assert ours_count() == plain_count()
-        assert pks(ours_top()) == pks(plain_top())
+        assert ours_count() == in_one(plain_count)
+        assert pks(ours_top()) == pks(in_one(plain_top))
     if peer:
-        assert peer.count() == plain_count()
-        assert pks(peer.top()) == pks(plain_top())
+        assert peer.count() == in_one(plain_count)
+        assert pks(peer.top()) == pks(in_one(plain_top))
 
     questions = {"count": (plain_count, ours_count), "top": (plain_top, ours_top)}
     titles = {"count": "Count", "top": f"Top {TOP}"}
@@ -475,40 +487,38 @@ def measure_gather(engine):
     other = (f"{OURS}, in threads", True) if engine == "sqlite" else (in_turn, False)
     results = {}
     for name, (plain_ask, ask) in questions.items():
-        results[f"{name}_with_latency"] = compare(
+        results[f"{name}_with_latency"] = compared(
             f"{titles[name]}, each database {LATENCY * 1e3:g} ms away, 8 shards",
-            "ms",
             {
-                "one database": partial(within, ["default"], plain_ask, latency=LATENCY),
-                OURS: partial(within, shards(8), ask, True, LATENCY),
-                in_turn: partial(within, shards(8), ask, False, LATENCY, 3),
-                **of_peer(name, LATENCY, 3),
+                "one database": (plain_ask, partial(one_database, LATENCY)),
+                OURS: (ask, partial(asking, shards(8), True, LATENCY)),
+                in_turn: (ask, partial(asking, shards(8), False, LATENCY)),
+                **of_peer(name, LATENCY),
             },
-            runs=11,
+            runs=61,
         )
-        results[name] = compare(
+        results[name] = compared(
             f"{titles[name]}, at hand, 8 shards",
-            "ms",
             {
-                "one database": partial(within, ["default"], plain_ask),
-                OURS: partial(within, shards(8), ask),
-                other[0]: partial(within, shards(8), ask, other[1]),
+                "one database": (plain_ask, one_database),
+                OURS: (ask, partial(asking, shards(8))),
+                other[0]: (ask, partial(asking, shards(8), other[1])),
                 **of_peer(name),
             },
-            runs=15,
+            runs=101,
         )
     for name, (_, ask) in questions.items():
         for where, threads, latency in [("with_latency", True, LATENCY), ("at_hand", None, 0.0)]:
-            results[f"{name}_growth_{where}"] = compare(
+            results[f"{name}_growth_{where}"] = compared(
                 f"{titles[name]} over more and more shards, {where.replace('_', ' ')}",
-                "ms",
                 {
-                    f"{number} shard{'s' * (number > 1)}": partial(
-                        within, shards(number), ask, threads, latency
+                    f"{number} shard{'s' * (number > 1)}": (
+                        ask,
+                        partial(asking, shards(number), threads, latency),
                     )
                     for number in NUMBERS
                 },
-                runs=7,
+                runs=31,
             )
     return results
 
