@@ -77,7 +77,7 @@ def add_context(app: Sphinx, pagename: str, template: str, context: dict, doctre
 
 
 def drop_fonts(app: Sphinx, exception: Exception | None) -> None:
-    """Remove the RTD theme's fonts, 9 MB. A browser would ask for them until it has ``site.css``."""
+    """Remove the RTD theme's fonts, 9 MB: a browser asks for them until it has ``site.css``."""
     if exception or app.builder.name != "html":
         return
     styles = app.outdir / "_static" / "css" / "theme.css"
