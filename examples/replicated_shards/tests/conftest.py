@@ -1,4 +1,5 @@
 import shutil
+from contextlib import ExitStack
 
 import pytest
 from django.conf import settings
@@ -14,7 +15,7 @@ from sharding.keys import new_key
 from tests.engines import databases_of
 from tests.processes import python
 from tests.servers import Unavailable
-from tests.shops import shop_class
+from tests.shops import Files, shop_class
 
 
 def pytest_configure():
@@ -44,15 +45,21 @@ def forget():
 @pytest.fixture(scope="session")
 def made(tmp_path_factory, django_db_blocker):
     """What each test's ``shop`` is made of: files to copy, or servers."""
-    with django_db_blocker.unblock():
-        try:
-            made = shop_class().make(tmp_path_factory.mktemp("made"))
-        except Unavailable as error:
-            pytest.skip(str(error))
-    yield made
-    if isinstance(made, list):
-        for servers in made:
-            servers.close()
+    folder = tmp_path_factory.mktemp("made")
+    with ExitStack() as stack:
+        with django_db_blocker.unblock():
+            try:
+                if shop_class() is Files:
+                    stack.enter_context(databases_of(folder))
+                made = shop_class().make(folder)
+            except Unavailable as error:
+                pytest.skip(str(error))
+        yield made
+        if isinstance(made, list):
+            for servers in made:
+                servers.close()
+        with django_db_blocker.unblock():
+            stack.close()
 
 
 @pytest.fixture
