@@ -59,23 +59,29 @@ no-engine:
 	$(error Name an engine, one of $(ENGINES): make suites ENGINE=postgresql)
 
 driver: $(if $(filter mariadb,$(ENGINE)),$(VENV)/mysqlclient)
+BENCH_DRIVER = $(if $(filter mariadb,$(ENGINE)),$(BENCH)/mysqlclient)
 
-$(VENV)/mysqlclient: $(READY)
-	@$(BIN)/python -m pip install -q --disable-pip-version-check $(MYSQLCLIENT) || { \
+.venv/%/mysqlclient: .venv/%/ready
+	@.venv/$*/bin/python -m pip install -q --disable-pip-version-check $(MYSQLCLIENT) || { \
 	    echo "$(MYSQLCLIENT) is built here: on Debian and Ubuntu, apt install gcc libmariadb-dev pkg-config python3-dev"; \
 	    exit 1; }
 	@touch $@
 
 stress: $(READY) $(if $(ENGINE),driver) ## the long forms of the examples' tests: many kills, many operations; on ENGINE, if one is named
-	$(ON_ENGINE) sh -c 'cd examples/replication && STRESS=1 "$(CURDIR)/$(BIN)/python" -m pytest -q -s -k "stress or kill" $(if $(ENGINE),--ds=tests.$(ENGINE))'
-	cd examples/sharding && STRESS=1 "$(CURDIR)/$(BIN)/python" -m pytest -q -k "processes_at_once or killed_under"
-	cd examples/shadowing && STRESS=1 "$(CURDIR)/$(BIN)/python" -m pytest -q -k same
+	$(call long,replication,stress or kill)
+	$(call long,sharding,processes_at_once or killed_under)
+	$(if $(ENGINE),,$(call long,shadowing,same))
 
-bench: $(BENCH)/ready ## what each pattern costs, beside peers and limits, into benchmarks/results
-	$(BENCH)/bin/python -m benchmarks.replication
-	$(BENCH)/bin/python -m benchmarks.sharding
+# Of an example, those of its tests that have a long form.
+long = $(ON_ENGINE) sh -c 'cd examples/$(1) && STRESS=1 "$(CURDIR)/$(BIN)/python" -m pytest -q -s -k "$(2)" $(if $(ENGINE),--ds=tests.$(ENGINE))'
+
+bench: $(BENCH)/ready $(if $(ENGINE),$(READY) driver $(BENCH_DRIVER)) ## what each pattern costs, into benchmarks/results; on a server, if ENGINE names one
+	$(BENCH)/bin/python -m benchmarks.replication $(ENGINE)
+	$(ON_ENGINE) $(BENCH)/bin/python -m benchmarks.sharding $(ENGINE)
+ifndef ENGINE
 	$(BENCH)/bin/python -m benchmarks.shadowing
 	$(BENCH)/bin/python -m benchmarks.one_database
+endif
 
 pdf: site ## the deck on paper, a page a slide, and a handout with the notes; the site then links them
 	$(BIN)/python slides/to_pdf.py $(SITE)/slides

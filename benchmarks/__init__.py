@@ -21,6 +21,13 @@ from time import perf_counter, process_time
 
 HERE = Path(__file__).parent
 
+# What a reader writes in an alias's dict to move it to a server, which libpq's variables name, or
+# MariaDB's; and the package of the driver.
+SERVERS = {
+    "postgresql": ({"ENGINE": "django.db.backends.postgresql"}, "psycopg"),
+    "mariadb": ({"ENGINE": "django.db.backends.mysql"}, "mysqlclient"),
+}
+
 # What a number of seconds for one operation is, in each unit.
 UNITS = {
     "ns": lambda seconds: seconds * 1e9,
@@ -29,6 +36,16 @@ UNITS = {
     "rows/s": lambda seconds: 1 / seconds,
 }
 ROW = "  {:<36}{:>11}{:>9}{:>9}{:>8}{:>13}{:>8}"
+
+
+def engine_named():
+    """Return the engine that the command names, "sqlite" where it names none."""
+    match sys.argv[1:]:
+        case []:
+            return "sqlite"
+        case [engine] if engine in SERVERS:
+            return engine
+    sys.exit(f"The engine is {' or '.join(SERVERS)}; for SQLite, name none.")
 
 
 def versions_of(packages):
@@ -56,6 +73,45 @@ def copy_of(example):
             yield
         finally:
             os.chdir(before)
+
+
+def start_django(engine, databases=None, **settings):
+    """Set Django up for the project in the current folder, on that engine.
+
+    On a server, each alias has an empty database of its own that is made here, or what
+    ``databases`` says of it, and ``settings`` are added.
+    """
+    os.environ["DJANGO_SETTINGS_MODULE"] = "shop.settings"
+    if engine != "sqlite":
+        from shop.settings import DATABASES
+
+        moved, _ = SERVERS[engine]
+        settings["DATABASES"] = {
+            alias: {"TEST": database.get("TEST", {})}
+            | moved
+            | (databases[alias] if databases else {"NAME": alias})
+            for alias, database in DATABASES.items()
+        }
+        lines = [f"{name} = {value!r}\n" for name, value in settings.items()]
+        Path("on_server.py").write_text("from shop.settings import *\n\n" + "".join(lines))
+        os.environ["DJANGO_SETTINGS_MODULE"] = "on_server"
+    import django
+    from django.conf import settings as django_settings
+
+    django.setup()
+    django_settings.DEBUG = False  # else Django keeps each query
+    if engine != "sqlite" and not databases:
+        create_databases(django_settings.DATABASES)
+
+
+def create_databases(aliases):
+    """Make the databases of these aliases on the server."""
+    from django.db import connections
+
+    for alias in aliases:
+        connection = connections[alias]
+        with connection._nodb_cursor() as cursor:
+            cursor.execute(f"CREATE DATABASE {connection.ops.quote_name(alias)}")
 
 
 def manage(*arguments):
@@ -113,8 +169,11 @@ def legible(number):
     return f"{number:,.0f}" if number >= 1000 else f"{number:.3g}"
 
 
-def save(name, packages, results):
-    """Write ``results/<name>.json``: the results, and what they were measured on."""
+def save(name, packages, results, engine="sqlite"):
+    """Write ``results/<name>.json``: the results, and what they were measured on.
+
+    Those of a server are beside SQLite's, under the name of the engine. Neither changes the other.
+    """
     about = {
         "date": datetime.now(UTC).date().isoformat(),
         "machine": {
@@ -125,15 +184,35 @@ def save(name, packages, results):
         },
         "versions": {
             "Python": platform.python_version(),
-            "SQLite": sqlite3.sqlite_version,
+            **({"SQLite": sqlite3.sqlite_version} if engine == "sqlite" else {}),
             **packages,
         },
     }
     path = HERE / "results" / f"{name}.json"
     path.parent.mkdir(exist_ok=True)
-    text = json.dumps(about | {"results": results}, indent=2, ensure_ascii=False)
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if engine == "sqlite":
+        servers = {other: known[other] for other in SERVERS if other in known}
+        known = about | {"results": results} | servers
+    else:
+        known[engine] = about | server() | {"results": results}
+    text = json.dumps(known, indent=2, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")
     print(f"\nWritten: {path.relative_to(HERE.parent)}")
+
+
+def server():
+    """Return what the server says of itself: its version, and whether it waits for the disk."""
+    from django.db import connection
+
+    waits = {"postgresql": "SHOW fsync", "mysql": "SELECT @@innodb_flush_method"}
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT version()")
+        ((version,),) = cursor.fetchall()
+        cursor.execute(waits[connection.vendor])
+        ((disk,),) = cursor.fetchall()
+    where = "on the same machine, over a socket"
+    return {"server": {"version": version, waits[connection.vendor]: disk, "where": where}}
 
 
 def cpu_model():

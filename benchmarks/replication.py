@@ -1,9 +1,10 @@
 """What replication costs: its router beside two others, its log, and its lag; and what it can't do.
 
-Run by ``make bench``, from the root of the project: ``python -m benchmarks.replication``.
+Run by ``make bench``, from the root of the project: ``python -m benchmarks.replication``. With the
+name of an engine, as in ``python -m benchmarks.replication postgresql``, it starts servers as the
+tests of the example do: a primary, and two that replicate it.
 """
 
-import os
 import random
 import subprocess
 import sys
@@ -15,7 +16,17 @@ from pathlib import Path
 from statistics import median, quantiles
 from time import perf_counter, sleep
 
-from benchmarks import compare, copy_of, manage, save, summary, versions_of
+from benchmarks import (
+    SERVERS,
+    compare,
+    copy_of,
+    engine_named,
+    manage,
+    save,
+    start_django,
+    summary,
+    versions_of,
+)
 
 PACKAGES = ["Django", "django-multidb-router", "django_replicated"]
 PRODUCTS = 1_000
@@ -33,23 +44,53 @@ class BareRouter:
         return "default"
 
 
-def set_up():
+@contextmanager
+def servers_of(engine):
+    """Start a primary and two replicas, unless the engine is SQLite; yield what settings need."""
+    if engine == "sqlite":
+        yield {}
+        return
+    from shop.settings import INSTALLED_APPS
+    from tests.servers import MariaDB, PostgreSQL, Unavailable
+
+    positions = {"postgresql": "PostgresPosition", "mariadb": "MariaDBPosition"}
+    try:
+        servers = PostgreSQL() if engine == "postgresql" else MariaDB(replicas=2)
+    except Unavailable as error:
+        sys.exit(f"Nothing is measured: {error}")
+    with servers:
+        yield {
+            "databases": {
+                alias: {"NAME": "shop"} | servers.entry(name)
+                for alias, name in zip(
+                    ["default", "replica1", "replica2"], servers.names, strict=True
+                )
+            },
+            "INSTALLED_APPS": [app for app in INSTALLED_APPS if app != "replication"],
+            "REPLICA_POSITION": f"replicas.positions.{positions[engine]}",
+        }
+
+
+def set_up(engine, **settings_of_servers):
     """Fill the shop, and configure Django for it and for the other two routers."""
-    print(f"{PRODUCTS:,} products, {REVIEWS:,} reviews, two replicas…", flush=True)
+    print(f"{PRODUCTS:,} products, {REVIEWS:,} reviews, two replicas, {engine}…", flush=True)
+    start_django(engine, **settings_of_servers)
     manage("migrate")
     manage("populate", f"--products={PRODUCTS}", f"--reviews={REVIEWS}")
-    manage("replicate", "--snapshot")
+    if engine == "sqlite":
+        manage("replicate", "--snapshot")
 
-    os.environ["DJANGO_SETTINGS_MODULE"] = "shop.settings"
-    import django
     from django.conf import settings
     from django.db import connections
     from django_replicated import settings as defaults
 
-    django.setup()
+    from replicas import health
+
     for connection in connections.all():
         connection.ensure_connection()
-    settings.DEBUG = False  # else Django keeps each query
+    position = health.position().written(connections["default"])
+    while not all(health.reached(alias, position) for alias in settings.REPLICAS["default"]):
+        sleep(0.1)
     settings.CACHES["default"]["OPTIONS"] = {"MAX_ENTRIES": PRODUCTS}
     settings.REPLICA_MAX_LAG = inf  # nobody replicates while the routers are compared
     settings.REPLICA_DATABASES = settings.REPLICAS["default"]
@@ -140,6 +181,13 @@ def measure_routers():
                 Product.objects.get(pk=pk)
         return number
 
+    def visit(routers, request, number=100):
+        with routed_by(routers):
+            for pk in range(1, 1 + number):
+                with request():
+                    Product.objects.get(pk=pk)
+        return number
+
     @contextmanager
     def scope_after_write():
         with reading.scope() as scope:
@@ -162,6 +210,7 @@ def measure_routers():
             "A request's beginning, and its first decision", "µs", each(begin, firsts), 11
         ),
         "get": compare("Product.objects.get(pk=…), in a request", "µs", each(get), 21),
+        "request": compare("A request with one get()", "µs", each(visit, firsts), 21),
     }
 
 
@@ -213,6 +262,33 @@ def measure_lag(rounds=5, writes=150):
     return {
         "lag": {"unit": "ms", "runs": rounds, "writes": writes, "poll": POLL * 1e3, "figures": lag}
     }
+
+
+def measure_servers_lag(rounds=5, writes=100):
+    """Note when what was committed can be read from a server's replica, by asking it in a loop."""
+    from django.db import connections
+
+    from products.models import Product
+    from replicas import health
+
+    def lag(number):
+        Product.objects.create(name=f"Metronome {number}", description="Ticks.", price=1)
+        committed = perf_counter()
+        position = health.position().written(connections["default"])
+        while not health.reached("replica1", position):
+            pass
+        return (perf_counter() - committed) * 1e3
+
+    medians, p95s = [], []
+    for _ in range(1 + rounds):
+        milliseconds = [lag(number) for number in range(writes)]
+        medians.append(median(milliseconds))
+        p95s.append(quantiles(milliseconds, n=20)[-1])
+    figures = {"median": summary(medians[1:]), "p95": summary(p95s[1:])}
+    print("\nFrom a COMMIT on the primary to the row on a replica")
+    for name, figure in figures.items():
+        print("  {}: {median} ms ({min}–{max})".format(name, **figure), flush=True)
+    return {"lag": {"unit": "ms", "runs": rounds, "writes": writes, "figures": figures}}
 
 
 def measure_applier(runs=5):
@@ -368,19 +444,19 @@ def measure_index():
 
 def main():
     random.seed(0)
-    packages = versions_of(PACKAGES)
-    with copy_of("replication"):
-        set_up()
+    engine = engine_named()
+    if engine == "sqlite":
+        packages, rest = versions_of(PACKAGES), [measure_lag, measure_applier]
+        rest += [measure_writer, measure_index]
+    else:
+        # The log and its applier are the example's own, for SQLite.
+        packages, rest = versions_of([*PACKAGES, SERVERS[engine][1]]), [measure_servers_lag]
+    with copy_of("replication"), servers_of(engine) as settings_of_servers:
+        set_up(engine, **settings_of_servers)
         results = {}
-        for measure in (
-            measure_routers,
-            measure_lag,
-            measure_applier,
-            measure_writer,
-            measure_index,
-        ):
+        for measure in (measure_routers, *rest):
             results |= measure()
-    save("replication", packages, results)
+        save("replication", packages, results, engine)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """What sharding costs: its keys, its routing, asking all shards, filling and moving them.
 
-Run by ``make bench``, from the root of the project: ``python -m benchmarks.sharding``.
+Run by ``make bench``, from the root of the project: ``python -m benchmarks.sharding``. With an
+engine, as in ``python -m benchmarks.sharding postgresql``, it is run on the server that is named by
+the variables of the engine's clients.
 """
 
 import io
-import os
 import random
 import secrets
 import time
@@ -19,9 +20,20 @@ from types import SimpleNamespace
 from unittest.mock import patch
 from uuid import UUID, uuid4
 
-from benchmarks import compare, copy_of, manage, save, summary, versions_of
+from benchmarks import (
+    SERVERS,
+    compare,
+    copy_of,
+    create_databases,
+    engine_named,
+    manage,
+    save,
+    start_django,
+    summary,
+    versions_of,
+)
 
-PACKAGES = ["Django", "SQLAlchemy"]
+PACKAGES = ["Django"]
 CUSTOMERS = 60_000  # with one and a half orders each
 NUMBERS = [1, 2, 4, 8, 16]  # of shards
 LATENCY = 0.005  # seconds, of a query
@@ -36,66 +48,94 @@ def shards(number):
     return [f"{shard}_of_{number}" for shard in range(number)]
 
 
-def set_up():
+def set_up(engine):
     """Fill the shop with its four shards, and the same rows into one database, two shards, 4, …"""
-    print(f"{CUSTOMERS:,} customers with their orders…", flush=True)
+    print(f"{CUSTOMERS:,} customers with their orders, on {engine}…", flush=True)
+    start_django(engine)
     manage("migrate")
     manage("migrate_shards")
     manage("populate", f"--customers={CUSTOMERS}")
 
-    os.environ["DJANGO_SETTINGS_MODULE"] = "shop.settings"
-    import django
     from django.conf import settings
+    from django.db import connections
 
-    settings.DEBUG = False  # else Django keeps each query
-    for number in NUMBERS:
-        for alias in shards(number):
-            settings.DATABASES[alias] = settings.DATABASES["default"] | {
-                "NAME": Path(f"{alias}.sqlite3").resolve()
-            }
-    django.setup()
+    from customers.models import Customer, Order
     from sharding.keys import BUCKETS, bucket_of
 
-    tables = ["customers_customer", "customers_order"]
-    rows = {table: [] for table in tables}
-    for alias in settings.SHARDS:  # each has a range of the keys, and they come in order
-        for table in tables:
-            rows[table] += driver(alias).execute(f"SELECT * FROM {table} ORDER BY id").fetchall()
-    create = driver("shard0").execute(
-        "SELECT sql FROM sqlite_master WHERE tbl_name LIKE 'customers%' AND sql > '' "
-        "ORDER BY type DESC, name"
-    )
-    statements = [sql for (sql,) in create]
-    layouts = [["default"], *map(shards, NUMBERS)]
-    for aliases in layouts:
-        groups = {(alias, table): [] for alias in aliases for table in tables}
-        for table in tables:
-            for row in rows[table]:
-                alias = aliases[bucket_of(row[0]) * len(aliases) // BUCKETS]
-                groups[alias, table].append(row)
+    for number in NUMBERS:
+        for alias in shards(number):
+            name = Path(f"{alias}.sqlite3").resolve() if engine == "sqlite" else alias
+            settings.DATABASES[alias] = settings.DATABASES["default"] | {"NAME": name}
+            if engine != "sqlite":
+                create_databases([alias])
+    models = [Customer, Order]
+    rows = {}
+    for model in models:  # each shard has a range of the keys, and they come in order
+        table = model._meta.db_table
+        columns = ", ".join(field.column for field in model._meta.concrete_fields)
+        rows[table, f"({columns})"] = [
+            row
+            for alias in settings.SHARDS
+            for row in execute(alias, f"SELECT {columns} FROM {table} ORDER BY id")
+        ]
+    for aliases in [["default"], *map(shards, NUMBERS)]:
         for alias in aliases:
-            for sql in statements:
-                driver(alias).execute(sql)
-        for (alias, table), group in groups.items():
-            insert(alias, table, group)
+            with connections[alias].schema_editor() as editor:
+                for model in models:
+                    editor.create_model(model)
+        for (table, columns), its_rows in rows.items():
+            groups = {alias: [] for alias in aliases}
+            for row in its_rows:
+                groups[aliases[bucket_of(row[0]) * len(aliases) // BUCKETS]].append(row)
+            for alias, group in groups.items():
+                insert(alias, table, group, columns)
+        if engine == "postgresql":
+            for alias in aliases:
+                execute(alias, "ANALYZE")
 
 
 def driver(alias):
-    """Return the sqlite3 connection that Django has to a database, as Django has set it up."""
+    """Return the connection of the driver, sqlite3's say, that Django has to a database."""
     from django.db import connections
 
     connections[alias].ensure_connection()
     return connections[alias].connection
 
 
+def execute(alias, sql):
+    """Execute a statement on a database; return its rows."""
+    from django.db import connections
+
+    with connections[alias].cursor() as cursor:
+        cursor.execute(sql)
+        return cursor.fetchall() if cursor.description else []
+
+
 def insert(alias, table, rows, columns=""):
-    """Insert rows, tuples, by nothing but the driver's executemany(), in one transaction."""
-    if rows:
-        marks = ", ".join("?" * len(rows[0]))
-        connection = driver(alias)
-        connection.execute("BEGIN IMMEDIATE")
-        connection.executemany(f"INSERT INTO {table} {columns} VALUES ({marks})", rows)
-        connection.execute("COMMIT")
+    """Insert rows, tuples, in one transaction, as is the driver's fastest way."""
+    from django.db import connections, transaction
+
+    if not rows:
+        return
+    with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
+        if connections[alias].vendor == "postgresql":
+            with cursor.copy(f"COPY {table} {columns} FROM STDIN") as copy:
+                for row in rows:
+                    copy.write_row(row)
+        else:
+            marks = ", ".join(["%s"] * len(rows[0]))
+            cursor.executemany(f"INSERT INTO {table} {columns} VALUES ({marks})", rows)
+
+
+def empty(alias, tables):
+    """Delete all rows of these tables of a database, and what that leaves behind."""
+    from django.core.management.color import no_style
+    from django.db import connections
+
+    operations = connections[alias].ops
+    operations.execute_sql_flush(operations.sql_flush(no_style(), tables))
+    if connections[alias].vendor == "sqlite":
+        execute(alias, "PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 @cache
@@ -140,10 +180,10 @@ def unrouted():
 
 
 @contextmanager
-def asking(aliases, threads=False, latency=0.0):
-    """Let a gather ask these shards; in threads, as it does with servers; each query takes so long.
+def asking(aliases, threads=None, latency=0.0):
+    """Let a gather ask these shards; each query takes so long, of default too.
 
-    The latency is that of each database, of default too.
+    ``threads`` says whether it asks in threads; None: whether it does by itself.
     """
     from django.conf import settings
     from django.db import connections
@@ -156,15 +196,15 @@ def asking(aliases, threads=False, latency=0.0):
 
     with ExitStack() as stack:
         stack.enter_context(patch.object(settings, "SHARDS", aliases))
-        if threads:
-            stack.enter_context(patch.object(scatter, "_sequential", lambda aliases: False))
+        if threads is not None:
+            stack.enter_context(patch.object(scatter, "_sequential", lambda aliases: not threads))
         if latency:
             for alias in {"default", *aliases}:
                 stack.enter_context(connections[alias].execute_wrapper(slow))
         yield
 
 
-def measure_keys(runs=4):
+def measure_keys(engine, runs=4):
     """Insert rows with keys of each kind, and look at how large the table and its indexes are.
 
     A row is an order: it has its key, that of its customer, indexed, and a few bytes of text.
@@ -262,7 +302,7 @@ def measure_keys(runs=4):
     }
 
 
-def measure_routing():
+def measure_routing(engine):
     """Time what asks one shard, beside the same where there is but one database."""
     from django.conf import settings
     from django.utils import timezone
@@ -271,7 +311,7 @@ def measure_routing():
     from sharding.keys import new_key
 
     plain = plain_models()
-    keys = [key for (key,) in driver("default").execute("SELECT id FROM customers_customer")]
+    keys = [key for (key,) in execute("default", "SELECT id FROM customers_customer")]
 
     def get(model, number=300):
         for pk in random.sample(keys, number):
@@ -301,7 +341,7 @@ def measure_routing():
 
     def clear(name):
         for alias in ["default", *settings.SHARDS]:
-            driver(alias).execute("DELETE FROM customers_customer WHERE email LIKE 'ada@%'")
+            execute(alias, "DELETE FROM customers_customer WHERE email = 'ada@clocks.example'")
 
     assert Customer.objects.get(pk=keys[0])._state.db == "shard0"
     with unrouted():
@@ -375,14 +415,17 @@ class HorizontalShard:
         return sorted(rows, key=lambda row: (row.created, row.id), reverse=True)[:TOP]
 
 
-def measure_gather():
-    """Time count and top-20 over 8 shards, beside one database and SQLAlchemy; and their growth."""
+def measure_gather(engine):
+    """Time count and top-20 over 8 shards, and their growth, beside one database.
+
+    On SQLite, beside SQLAlchemy too.
+    """
     from customers.models import Order
     from sharding import gather
 
     plain = plain_models()
     newest = "-created", "-pk"
-    peer = HorizontalShard(shards(8))
+    peer = HorizontalShard(shards(8)) if engine == "sqlite" else None
 
     def ours_count():
         return gather.count(Order.objects.all())
@@ -398,56 +441,64 @@ def measure_gather():
         with unrouted():
             return list(plain.Order.objects.order_by(*newest)[:TOP])
 
-    def within(aliases, ask, threads=False, latency=0.0, number=10):
+    def within(aliases, ask, threads=None, latency=0.0, number=10):
         with asking(aliases, threads, latency):
             for _ in repeat(None, number):
                 ask()
         return number
 
-    def of_peer(ask, latency=0.0, number=10):
-        peer.latency = latency
-        for _ in repeat(None, number):
-            ask()
-        return number
+    def of_peer(name, latency=0.0, number=10):
+        if peer is None:
+            return {}
+
+        def ask():
+            peer.latency = latency
+            for _ in repeat(None, number):
+                getattr(peer, name)()
+            return number
+
+        return {"SQLAlchemy's horizontal_shard": ask}
 
     def pks(rows):
         return [row.id for row in rows]
 
     with asking(shards(8), threads=True, latency=LATENCY):
-        assert ours_count() == plain_count() == peer.count()
-        assert pks(ours_top()) == pks(plain_top()) == pks(peer.top())
+        assert ours_count() == plain_count()
+        assert pks(ours_top()) == pks(plain_top())
+    if peer:
+        assert peer.count() == plain_count()
+        assert pks(peer.top()) == pks(plain_top())
 
-    questions = {
-        "count": (plain_count, ours_count, peer.count),
-        "top": (plain_top, ours_top, peer.top),
-    }
+    questions = {"count": (plain_count, ours_count), "top": (plain_top, ours_top)}
     titles = {"count": "Count", "top": f"Top {TOP}"}
+    in_turn = f"{OURS}, one after the other"
+    other = (f"{OURS}, in threads", True) if engine == "sqlite" else (in_turn, False)
     results = {}
-    for name, (plain_ask, ask, peer_ask) in questions.items():
+    for name, (plain_ask, ask) in questions.items():
         results[f"{name}_with_latency"] = compare(
             f"{titles[name]}, each database {LATENCY * 1e3:g} ms away, 8 shards",
             "ms",
             {
                 "one database": partial(within, ["default"], plain_ask, latency=LATENCY),
                 OURS: partial(within, shards(8), ask, True, LATENCY),
-                f"{OURS}, one after the other": partial(within, shards(8), ask, False, LATENCY, 3),
-                "SQLAlchemy's horizontal_shard": partial(of_peer, peer_ask, LATENCY, 3),
+                in_turn: partial(within, shards(8), ask, False, LATENCY, 3),
+                **of_peer(name, LATENCY, 3),
             },
             runs=11,
         )
         results[name] = compare(
-            f"{titles[name]}, in files at hand, 8 shards",
+            f"{titles[name]}, at hand, 8 shards",
             "ms",
             {
                 "one database": partial(within, ["default"], plain_ask),
                 OURS: partial(within, shards(8), ask),
-                f"{OURS}, in threads": partial(within, shards(8), ask, True),
-                "SQLAlchemy's horizontal_shard": partial(of_peer, peer_ask),
+                other[0]: partial(within, shards(8), ask, other[1]),
+                **of_peer(name),
             },
             runs=15,
         )
-    for name, (_, ask, _) in questions.items():
-        for where, threads, latency in [("with_latency", True, LATENCY), ("at_hand", False, 0.0)]:
+    for name, (_, ask) in questions.items():
+        for where, threads, latency in [("with_latency", True, LATENCY), ("at_hand", None, 0.0)]:
             results[f"{name}_growth_{where}"] = compare(
                 f"{titles[name]} over more and more shards, {where.replace('_', ' ')}",
                 "ms",
@@ -462,8 +513,8 @@ def measure_gather():
     return results
 
 
-def measure_populate(customers=30_000, runs=5):
-    """Time populate beside executemany() alone, of the same rows, made beforehand."""
+def measure_populate(engine, customers=30_000, runs=5):
+    """Time populate beside the driver's fastest way alone, for the same rows, made beforehand."""
     from django.conf import settings
     from django.core.management import call_command
 
@@ -474,16 +525,14 @@ def measure_populate(customers=30_000, runs=5):
 
     def clear(name):
         for alias, its_tables in tables.items():
-            for table in reversed(its_tables):
-                driver(alias).execute(f"DELETE FROM {table}")
-            driver(alias).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            empty(alias, its_tables[::-1])
 
     def populate():
         with redirect_stderr(io.StringIO()):  # no bar where there is no terminal
             call_command("populate", customers=customers, stdout=io.StringIO())
         return number
 
-    def executemany():
+    def raw():
         for (alias, table), its_rows in rows.items():
             insert(alias, table, its_rows)
         return number
@@ -492,17 +541,17 @@ def measure_populate(customers=30_000, runs=5):
     number = 1
     populate()
     rows = {
-        (alias, table): driver(alias).execute(f"SELECT * FROM {table} ORDER BY 1").fetchall()
+        (alias, table): execute(alias, f"SELECT * FROM {table} ORDER BY 1")
         for alias, its_tables in tables.items()
         for table in its_tables
     }
     number = sum(map(len, rows.values()))
-    functions = {"executemany": executemany, OURS: populate}
+    functions = {"COPY" if engine == "postgresql" else "executemany": raw, OURS: populate}
     title = f"populate, {customers:,} customers: {number:,} rows with orders and addresses"
     return {"populate": compare(title, "rows/s", functions, runs, clear)}
 
 
-def measure_reshard(runs=2):
+def measure_reshard(engine, runs=2):
     """Time how a shard's buckets move to another, and back."""
     from sharding import buckets
     from sharding.reshard import reshard
@@ -533,7 +582,7 @@ def measure_reshard(runs=2):
     }
 
 
-def measure_one_database():
+def measure_one_database(engine):
     """Fill one database without any sharding, and time what it answers."""
     from django.conf import settings
 
@@ -609,20 +658,27 @@ def measure_one_database():
 
 def main():
     random.seed(0)
-    packages = versions_of(PACKAGES)
+    engine = engine_named()
+    if engine == "sqlite":
+        packages = versions_of([*PACKAGES, "SQLAlchemy"])
+        alone = [
+            measure_keys,
+            measure_one_database,
+        ]  # of what they say, a server would say the same
+    else:
+        packages, alone = versions_of([*PACKAGES, SERVERS[engine][1]]), []
     with copy_of("sharding"):
-        set_up()
+        set_up(engine)
         results = {}
         for measure in (
-            measure_keys,
             measure_routing,
             measure_gather,
             measure_reshard,
             measure_populate,
-            measure_one_database,
+            *alone,
         ):
-            results |= measure()
-    save("sharding", packages, results)
+            results |= measure(engine)
+        save("sharding", packages, results, engine)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def ask(connection, sql, *params):
     """
     connection.ensure_connection()
     with connection.wrap_database_errors, closing(connection.create_cursor()) as cursor:
-        cursor.execute(sql, params)
+        cursor.execute(sql, params or None)  # with parameters, Django looks for each "%s"
         return cursor.fetchone()
 
 

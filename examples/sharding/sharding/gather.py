@@ -221,6 +221,15 @@ def by_code_points(queryset, field):
     return by
 
 
+def _is_in_row(expression, query):
+    """Return whether it is a column that each row of the query has, and so need not be added."""
+    return (
+        isinstance(expression, Col)
+        and expression.alias == query.get_initial_alias()
+        and query.deferred_loading == (frozenset(), True)  # no only(), no defer()
+    )
+
+
 def top(queryset, stop=None, start=0, *, partial=False):
     """Return the rows from ``start`` to ``stop``, less one, of all shards', in their order.
 
@@ -229,17 +238,25 @@ def top(queryset, stop=None, start=0, *, partial=False):
     text, since then the rows of two shards could not be merged.
     """
     order = _order(_of_rows(queryset))
-    names = [f"_order_{number}" for number in range(len(order))]
-    ordered = queryset.annotate(
-        **{name: field.expression for name, field in zip(names, order, strict=True)}
-    )
-    for name in names:
-        _check_sorting(ordered.query.annotations[name])
+    names, added = [], {}
+    for by in order:
+        resolved = by.expression.resolve_expression(queryset.query.chain())
+        _check_sorting(resolved)
+        if _is_in_row(resolved, queryset.query):
+            names.append(resolved.target.attname)
+        else:
+            names.append(f"_order_{len(added)}")
+            added[names[-1]] = by.expression
+    ordered = queryset.annotate(**added)
     ordered.query.standard_ordering = True  # the expressions are turned round already
     ordered = _of_rows(ordered.order_by(*order))
 
     def first_rows(rows):
-        return [([vars(row).pop(name) for name in names], row) for row in rows[:stop]]
+        found = [([vars(row)[name] for name in names], row) for row in rows[:stop]]
+        for _, row in found:
+            for name in added:
+                del vars(row)[name]
+        return found
 
     answers, errors = ask_all(ordered, first_rows, partial)
     key = _comparison(order)

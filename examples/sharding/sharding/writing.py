@@ -109,18 +109,24 @@ def write_rows(rows, write, using=None):
 
 def hold(buckets, alias, alone=False):
     """Keep buckets on a shard until the open transaction ends; return whether it has them all."""
-    # In the order of their numbers, so that no two transactions wait for each other.
     if not buckets:
         return True
-    held = HeldBucket.objects.using(alias).filter(number__in=buckets).order_by("number")
-    shared = SHARED.get(connections[alias].vendor)
-    if shared is None or alone:
+    connection = connections[alias]
+    lock = SHARED.get(connection.vendor)
+    if lock is None or alone:
         # A move waits behind those who came first, and they behind it. Where the lock is shared,
         # those who come later might pass it by for ever: hence not while the bucket is to move.
-        return len(held.select_for_update().values_list("pk")) == len(buckets)
-    sql, params = held.values_list("pk").query.get_compiler(alias).as_sql()
-    with connections[alias].cursor() as cursor:
-        cursor.execute(f"{sql} {shared}", params)
+        lock = connection.ops.for_update_sql() if connection.features.has_select_for_update else ""
+    quote = connection.ops.quote_name
+    number, marks = quote("number"), ", ".join(["%s"] * len(buckets))
+    # Written out, since Django would take longer to make this statement than a database to answer
+    # it. In the order of the numbers, so that no two transactions wait for each other.
+    sql = (
+        f"SELECT {number} FROM {quote(HeldBucket._meta.db_table)} WHERE {number} IN ({marks}) "
+        f"ORDER BY {number} {lock}"
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(sql, buckets)
         return len(cursor.fetchall()) == len(buckets)
 
 

@@ -149,6 +149,22 @@ def test_top(rows, condition, order, start, more, backwards):
     assert not any(name.startswith("_order_") for row in found for name in vars(row))
 
 
+@pytest.mark.parametrize("rows", [ORDERS.only("product_id"), ORDERS.defer("price")])
+def test_top_of_rows_without_the_column_that_sorts_them(rows):
+    put(
+        [
+            (alias, {"product_id": 1, "quantity": 1, "price": n})
+            for n, alias in enumerate(ALIASES[1:])
+        ]
+    )
+    wanted = rows.order_by("-price", "pk")
+    found = gather.top(wanted, 3)
+    assert found == list(wanted.using(ONE)[:3])
+    assert not any(
+        name == "price" or name.startswith("_order_") for row in found for name in vars(row)
+    )
+
+
 @held_against_one_database
 @given(orders, st.integers(1, 9))
 def test_pages(rows, size):

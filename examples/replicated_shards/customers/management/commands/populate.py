@@ -5,6 +5,7 @@ from zlib import crc32
 from django.conf import settings
 from django.core.management import BaseCommand, CommandError
 from django.db import connections, transaction
+from django.utils.timezone import make_naive
 from tqdm import tqdm
 
 from customers.models import Customer, Order
@@ -42,11 +43,15 @@ class Rows:
     def __init__(self, alias):
         self.connection = connections[alias]
         self.by_model = defaultdict(list)  # those before that others refer to
+        self.opening_day = OPENING_DAY
+        if not self.connection.features.supports_timezones:
+            # Django converts each time to the database's zone: a third of all that is done here.
+            self.opening_day = make_naive(OPENING_DAY, self.connection.timezone)
 
     def time(self, minutes):
         """Return, as the database takes it, a time so many minutes after we opened."""
         return self.connection.ops.adapt_datetimefield_value(
-            OPENING_DAY + timedelta(minutes=minutes)
+            self.opening_day + timedelta(minutes=minutes)
         )
 
     def add(self, model, *values):
@@ -68,7 +73,7 @@ class Rows:
             self.add(Order, key, pk, product_id, quantity + 1, price, created)
 
     def insert(self):
-        """Insert by the database's own executemany(): several times as fast as bulk_create().
+        """Insert in the driver's fastest way: several times as fast as bulk_create().
 
         It sends no signals, and takes the values as they are, in the order of the model's fields.
         """
@@ -76,10 +81,14 @@ class Rows:
         for model, rows in self.by_model.items():
             columns = [quote(field.column) for field in model._meta.concrete_fields]
             table, marks = quote(model._meta.db_table), ", ".join(["%s"] * len(columns))
+            table = f"{table} ({', '.join(columns)})"
             with self.connection.cursor() as cursor:
-                cursor.executemany(
-                    f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", rows
-                )
+                if self.connection.vendor == "postgresql" and hasattr(cursor, "copy"):  # psycopg 3
+                    with cursor.copy(f"COPY {table} FROM STDIN") as copy:
+                        for row in rows:
+                            copy.write_row(row)
+                else:
+                    cursor.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
 
 
 class Command(BaseCommand):
