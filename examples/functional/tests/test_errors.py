@@ -1,5 +1,10 @@
 """What the commands say of a database that they can't use: one line, and exit status 1."""
 
+import os
+import signal
+import subprocess
+import sys
+
 import pytest
 from django.core.management import CommandError
 
@@ -50,6 +55,25 @@ def test_a_database_that_cannot_be_opened_by_a_command_of_django_s(manage, alias
     (line,) = process.stderr.splitlines()
     assert process.returncode == 1
     assert line.startswith(f'CommandError: Database "{alias}" ({name}): ')
+    assert reason in line
+
+
+def test_a_database_that_cannot_be_opened_by_a_runserver_that_reloads(manage):
+    name, reason = lose("default", manage.folder)
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "runserver", "0"],
+        cwd=manage.folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        line = next(line for line in process.stderr if not line.startswith("Watching "))
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)  # the one that watches, and the one that serves
+        process.communicate()
+    assert line.startswith(f'CommandError: Database "default" ({name}): ')
     assert reason in line
 
 

@@ -492,7 +492,11 @@ def keep(folder):
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        shutil.rmtree(folder, ignore_errors=True)
+        # A program that was making a server has lost who waited for it, and writes on for a while.
+        end = monotonic() + PATIENCE
+        while folder.exists() and monotonic() < end:
+            shutil.rmtree(folder, ignore_errors=True)
+            sleep(0.05)
 
 
 ENGINES = {"postgresql": PostgreSQL, "mariadb": MariaDB}
