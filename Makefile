@@ -68,9 +68,12 @@ BENCH_DRIVER = $(if $(filter mariadb,$(ENGINE)),$(BENCH)/mysqlclient)
 	@touch $@
 
 stress: $(READY) $(if $(ENGINE),driver) ## the long forms of the examples' tests: many kills, many operations; on ENGINE, if one is named
-	$(ON_ENGINE) sh -c 'cd examples/replication && STRESS=1 "$(CURDIR)/$(BIN)/python" -m pytest -q -s -k "stress or kill" $(if $(ENGINE),--ds=tests.$(ENGINE))'
-	cd examples/sharding && STRESS=1 "$(CURDIR)/$(BIN)/python" -m pytest -q -k "processes_at_once or killed_under"
-	cd examples/shadowing && STRESS=1 "$(CURDIR)/$(BIN)/python" -m pytest -q -k same
+	$(call long,replication,stress or kill)
+	$(call long,sharding,processes_at_once or killed_under)
+	$(if $(ENGINE),,$(call long,shadowing,same))
+
+# Of an example, those of its tests that have a long form.
+long = $(ON_ENGINE) sh -c 'cd examples/$(1) && STRESS=1 "$(CURDIR)/$(BIN)/python" -m pytest -q -s -k "$(2)" $(if $(ENGINE),--ds=tests.$(ENGINE))'
 
 bench: $(BENCH)/ready $(if $(ENGINE),$(READY) driver $(BENCH_DRIVER)) ## what each pattern costs, into benchmarks/results; on a server, if ENGINE names one
 	$(BENCH)/bin/python -m benchmarks.replication $(ENGINE)

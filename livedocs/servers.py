@@ -87,10 +87,11 @@ class MariaDB:
 
     def __init__(self, bin: Path, folder: Path):
         self.bin, self.data, socket = bin, folder / "data", folder / "socket"
-        fast = "--innodb-flush-method=nosync"
-        self.create = ["mariadb-install-db", "--no-defaults", f"--datadir={self.data}", fast]
+        # In /tmp two servers that start at once may take each other's temporary tables.
+        here = [f"--datadir={self.data}", f"--tmpdir={folder}", "--innodb-flush-method=nosync"]
+        self.create = ["mariadb-install-db", "--no-defaults", *here]
         self.create += ["--auth-root-authentication-method=normal", "--skip-test-db"]
-        self.run = [bin / "mariadbd", "--no-defaults", f"--datadir={self.data}", fast]
+        self.run = [bin / "mariadbd", "--no-defaults", *here]
         self.run += [f"--socket={socket}", "--skip-networking", "--character-set-server=utf8mb4"]
         self.run += [f"--pid-file={folder / 'pid'}"]
         self.client = ["mariadb", "--no-defaults", f"--socket={socket}", "-u", "root", "-N"]

@@ -127,13 +127,20 @@ def mark(node: nodes.Element, end: int | None, runs: list[dict]) -> None:
 
 
 def say_limits(doctree: nodes.document) -> None:
-    """Tell the reader, below the title, of the engines that a page can't run on, and why."""
-    limits, why = engines.of_page(Path(doctree["source"]).read_text())
-    if why and (title := doctree.next_node(nodes.title)):
-        names = [name for name, engine in engines.NAMES.items() if engine in limits]
-        text = f"This page runs on {' and '.join(names)} only: {why}"
-        note = nodes.paragraph("", text, classes=["livedocs-limits"])
-        title.parent.insert(title.parent.index(title) + 1, note)
+    """Tell the reader, below its title, of the engines that a page can't run on, and why.
+
+    In the deck a part is a page: it says so on the first of its slides.
+    """
+    titles = list(doctree.findall(nodes.title))
+    # In reverse, so that the first of each page is the one that is left.
+    for page, title in {page_of(title): title for title in reversed(titles)}.items():
+        limits, why = engines.of_page((ROOT / page).read_text())
+        if why:
+            names = [name for name, engine in engines.NAMES.items() if engine in limits]
+            it = "page" if title is titles[0] else "part"
+            text = f"This {it} runs on {' and '.join(names)} only: {why}"
+            note = nodes.paragraph("", text, classes=["livedocs-limits"])
+            title.parent.insert(title.parent.index(title) + 1, note)
 
 
 def name_mixed(doctree: nodes.document) -> None:

@@ -9,10 +9,10 @@ import ast
 import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from textwrap import dedent
+
+import programs
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 #: A paragraph that ends in ``::``, and the literal block that it leads in.
@@ -81,13 +81,11 @@ class BareProject:
         return self.manage("shell", "-v", "0", "-c", dedent(script))
 
     def python(self, *arguments: str, status: int = 0) -> str:
-        process = subprocess.run(
-            [sys.executable, *arguments],
+        process = programs.django.run(
+            *arguments,
             cwd=self.folder,
             env={"PATH": os.environ["PATH"], "HOME": str(self.folder), "PYTHONUNBUFFERED": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+            merged=True,
         )
         assert process.returncode == status, process.stdout
         return process.stdout

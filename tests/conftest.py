@@ -3,12 +3,11 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from programs import pytest_and_sphinx
 
 ROOT = Path(__file__).parents[1]
 # What its commands have: nothing of the caller's that changes what they print, as CI=true and
@@ -74,20 +73,12 @@ class House:
         ``environment`` is the whole of what it has, in place of these tests' own.
         """
         inherited = ENVIRONMENT if environment is None else environment
-        process = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "pytest",
-                "-p",
-                "no:cacheprovider",
-                "-rs",
-                *(arguments or ["docs"]),
-            ],
+        # Hypothesis' plugin has nothing to do here, and takes as long to import as a page to run.
+        options = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-rs"]
+        process = pytest_and_sphinx.run(
+            *["-m", "pytest", *options, *(arguments or ["docs"])],
             cwd=self.folder,
             env={**inherited, "LIVEDOCS_TIMEOUT": str(timeout)},
-            capture_output=True,
-            text=True,
             timeout=300,
         )
         words = (
@@ -107,12 +98,13 @@ class House:
         Returns the exit status, the warnings and the index page.
         """
         command = ["-m", "sphinx", "-c", ".", "-q", "-n", "-W", "--keep-going", "-b"]
-        process = subprocess.run(
-            [sys.executable, *command, builder, source, f"_build/{builder}"],
+        process = pytest_and_sphinx.run(
+            *command,
+            builder,
+            source,
+            f"_build/{builder}",
             cwd=self.folder,
             env=ENVIRONMENT,
-            capture_output=True,
-            text=True,
             timeout=300,
         )
         index = self.folder / "_build" / builder / "index.html"

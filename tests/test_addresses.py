@@ -3,10 +3,10 @@
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from programs import pytest_and_sphinx
 
 from theme import addresses
 
@@ -101,12 +101,10 @@ def build(tmp_path):
         (tmp_path / "index.rst").write_text("Title\n=====\n\n.. toctree::\n\n   other\n")
         (tmp_path / "other.rst").write_text("Other\n=====\n\nMore.\n")
         (tmp_path / "404.rst").write_text(":orphan:\n\nPage not found\n==============\n")
-        process = subprocess.run(
-            [sys.executable, "-m", "sphinx", "-c", ROOT, "-q", "-W", tmp_path, tmp_path / "site"],
+        process = pytest_and_sphinx.run(
+            *["-m", "sphinx", "-c", ROOT, "-q", "-W", tmp_path, tmp_path / "site"],
             cwd=ROOT,
             env={"PATH": os.environ["PATH"], **environment},
-            capture_output=True,
-            text=True,
         )
         return process.returncode, process.stderr, tmp_path / "site"
 

@@ -18,6 +18,7 @@ FRAME = [
     "shop/static",
     "shop/templates",
     "tests/engines.py",
+    "tests/processes.py",
 ]
 # Two examples whose products are the same, and what of them is.
 ALIKE = ["functional", "replication"]

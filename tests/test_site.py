@@ -312,6 +312,20 @@ def test_the_deck_is_run_and_audited_too(house):
     assert "slides/index.rst:26: WARNING: no passing example covers this block" in warnings
 
 
+def test_a_part_of_the_deck_that_an_engine_cannot_run_says_why(house):
+    block = ".. revealjs-code-block:: python\n\n   1 + 1\n"
+    part = f".. What follows.\n\nPart\n----\n\n{block}\nMore\n----\n\n{block}"
+    house.write("slides/parts/part.rst", f":engines: sqlite: it attaches files\n\n{part}")
+    include = ".. include:: parts/part.rst\n   :start-after: What follows.\n"
+    house.write("slides/index.rst", f"Talk\n====\n\nSlide\n-----\n\nText.\n\n{include}")
+    house.run("slides")
+    status, warnings, html = house.build("revealjs", "slides")
+    assert (status, warnings) == (0, "")
+    assert html.count("livedocs-limits") == 1
+    said = '<p class="livedocs-limits">This part runs on SQLite only: it attaches files</p>'
+    assert f"<h2>Part</h2>\n{said}" in html
+
+
 def test_a_block_that_passes_the_hundredth_line(index):
     """The record is kept by lines as JSON's keys, of which "100" sorts before "99"."""
     status, warnings, html = index(

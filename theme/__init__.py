@@ -5,6 +5,8 @@ A child of that theme in Sphinx's sense (``theme.toml``): its stylesheet stays, 
 ``search.html``. The deck has a theme of its own, and nothing here applies to it.
 """
 
+import re
+import shutil
 from pathlib import Path
 from textwrap import shorten
 from urllib.parse import quote, urljoin
@@ -74,6 +76,16 @@ def add_context(app: Sphinx, pagename: str, template: str, context: dict, doctre
         }
 
 
+def drop_fonts(app: Sphinx, exception: Exception | None) -> None:
+    """Remove the RTD theme's fonts, 9 MB: a browser asks for them until it has ``site.css``."""
+    if exception or app.builder.name != "html":
+        return
+    styles = app.outdir / "_static" / "css" / "theme.css"
+    styles.write_text(re.sub(r"@font-face *\{[^}]*\}", "", styles.read_text()))
+    for fonts in ("css/fonts", "fonts"):
+        shutil.rmtree(app.outdir / "_static" / fonts, ignore_errors=True)
+
+
 def list_pages(app: Sphinx, exception: Exception | None) -> None:
     """Write ``sitemap.xml`` and ``robots.txt``, from all pages, whichever this build wrote.
 
@@ -107,6 +119,7 @@ def setup(app: Sphinx) -> dict:
     app.connect("doctree-read", note_summary)
     # After the extensions and the RTD theme, which add the files that are dropped here.
     app.connect("html-page-context", add_context, priority=900)
+    app.connect("build-finished", drop_fonts)
     app.connect("build-finished", list_pages)
     app.setup_extension("theme.files")
     return {"parallel_read_safe": True, "parallel_write_safe": True, "env_version": 1}

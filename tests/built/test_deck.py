@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from looks import audit
 
+from livedocs.engines import of_page
 from slides.to_pdf import count_pages, print_deck
 
 ROOT = Path(__file__).parents[2]
@@ -216,6 +217,24 @@ def test_it_is_dark_for_who_asked_for_it(open_deck):
 
 def test_nothing_overflows(deck):
     assert deck.evaluate(OVERFLOWS) == []
+
+
+def test_a_part_that_some_engines_cannot_run_says_why_on_its_first_slide(deck):
+    why = {of_page(file.read_text())[1] for file in ROOT.glob("slides/parts/*.rst")} - {""}
+    said = deck.locator(".livedocs-limits")
+    assert len(why) == said.count() > 0
+    for number in range(said.count()):
+        deck.evaluate(
+            """(number) => {
+                const said = document.querySelectorAll(".livedocs-limits")[number];
+                const {h, v} = Reveal.getIndices(said.closest("section"));
+                Reveal.slide(h, v);
+            }""",
+            number,
+        )
+        said.nth(number).wait_for(state="visible")
+        shown = said.nth(number).inner_text().replace("’", "'")
+        assert shown.removeprefix("This part runs on SQLite only: ") in why
 
 
 def test_it_asks_no_other_host_and_weighs_little(deck, site):

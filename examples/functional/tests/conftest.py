@@ -1,6 +1,4 @@
 import shutil
-import subprocess
-import sys
 
 import pytest
 from django.conf import settings
@@ -9,6 +7,7 @@ from django.contrib.auth.models import User
 from products.models import Product
 from reviews.models import Review
 from tests.engines import databases_of
+from tests.processes import python
 
 
 def pytest_configure():
@@ -42,12 +41,7 @@ def manage(tmp_path, django_db_blocker):
     # With the settings that the test run has: those of the copy, for its own databases.
 
     def run(*arguments):
-        return subprocess.run(
-            [sys.executable, "manage.py", *arguments],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-        )
+        return python.run("manage.py", *arguments, cwd=folder)
 
     run.folder = folder
     with django_db_blocker.unblock(), databases_of(folder):

@@ -1,5 +1,10 @@
 """What the commands say of a database that they can't use: one line, and exit status 1."""
 
+import os
+import signal
+import subprocess
+import sys
+
 import pytest
 from django.core.management import CommandError
 
@@ -35,10 +40,47 @@ def test_a_database_that_is_not_migrated(manage, command):
 def test_a_database_that_cannot_be_opened(manage, command):
     assert manage("migrate").returncode == 0
     name, reason = lose("reviews", manage.folder)
-    # On MariaDB, Django 6.1 connects before the command, for its checks: its traceback is not ours.
-    line = in_one_line(manage(command, "--skip-checks"))
+    line = in_one_line(manage(command))
     assert line.startswith(f'CommandError: Database "reviews" ({name}): ')
     assert reason in line
+
+
+@pytest.mark.parametrize(
+    ("alias", "command"),
+    [("reviews", "migrate --database=reviews"), ("default", "runserver --noreload 0")],
+)
+def test_a_database_that_cannot_be_opened_by_a_command_of_django_s(manage, alias, command):
+    name, reason = lose(alias, manage.folder)
+    process = manage(*command.split())
+    (line,) = process.stderr.splitlines()
+    assert process.returncode == 1
+    assert line.startswith(f'CommandError: Database "{alias}" ({name}): ')
+    assert reason in line
+
+
+def test_a_database_that_cannot_be_opened_by_a_runserver_that_reloads(manage):
+    name, reason = lose("default", manage.folder)
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "runserver", "0"],
+        cwd=manage.folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        line = next(line for line in process.stderr if not line.startswith("Watching "))
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)  # the one that watches, and the one that serves
+        process.communicate()
+    assert line.startswith(f'CommandError: Database "default" ({name}): ')
+    assert reason in line
+
+
+def test_another_error_of_a_database_has_its_traceback(manage):
+    query = "from products.models import Product; Product.objects.count()"
+    process = manage("shell", "--command", query)
+    assert process.returncode == 1 and process.stderr.startswith("Traceback ")
 
 
 def test_a_number_that_is_wrong_has_exit_status_1_too(manage):

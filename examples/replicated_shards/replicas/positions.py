@@ -210,7 +210,9 @@ class MariaDBPosition:
             if now < self._sample_at.get(primary, 0):
                 return self._samples.get(primary, ()), False
             self._sample_at[primary] = now + settings.REPLICA_RETRY  # until it has answered
-        # A connection of its own, which waits for no longer than this, whatever the settings say.
+        # A connection of its own, which waits for no longer than this, whatever the settings say. A
+        # new one, which goes to where the address leads by now: an old one might stay for ever with
+        # a server that is no primary any more, and whose position no longer moves.
         connection = connections[primary].copy()
         limits = dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), self.TIMEOUT)
         connection.settings_dict["OPTIONS"] = connection.settings_dict["OPTIONS"] | limits

@@ -1,6 +1,5 @@
 import shutil
-import subprocess
-import sys
+from contextlib import ExitStack
 
 import pytest
 from django.conf import settings
@@ -14,8 +13,9 @@ from replicas.positions import MariaDBPosition
 from sharding import buckets
 from sharding.keys import new_key
 from tests.engines import databases_of
+from tests.processes import python
 from tests.servers import Unavailable
-from tests.shops import shop_class
+from tests.shops import Files, shop_class
 
 
 def pytest_configure():
@@ -45,15 +45,21 @@ def forget():
 @pytest.fixture(scope="session")
 def made(tmp_path_factory, django_db_blocker):
     """What each test's ``shop`` is made of: files to copy, or servers."""
-    with django_db_blocker.unblock():
-        try:
-            made = shop_class().make(tmp_path_factory.mktemp("made"))
-        except Unavailable as error:
-            pytest.skip(str(error))
-    yield made
-    if isinstance(made, list):
-        for servers in made:
-            servers.close()
+    folder = tmp_path_factory.mktemp("made")
+    with ExitStack() as stack:
+        with django_db_blocker.unblock():
+            try:
+                if shop_class() is Files:
+                    stack.enter_context(databases_of(folder))
+                made = shop_class().make(folder)
+            except Unavailable as error:
+                pytest.skip(str(error))
+        yield made
+        if isinstance(made, list):
+            for servers in made:
+                servers.close()
+        with django_db_blocker.unblock():
+            stack.close()
 
 
 @pytest.fixture
@@ -111,12 +117,7 @@ def manage(tmp_path, django_db_blocker):
     # With the settings that the test run has: those of the copy, for its own databases.
 
     def run(*arguments):
-        return subprocess.run(
-            [sys.executable, "manage.py", *arguments],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-        )
+        return python.run("manage.py", *arguments, cwd=folder)
 
     run.folder = folder
     with django_db_blocker.unblock(), databases_of(folder):

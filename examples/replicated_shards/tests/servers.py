@@ -321,6 +321,7 @@ class MariaDB(Servers):
             *[self.install, "--no-defaults", f"--datadir={primary}", "--skip-test-db"],
             *["--auth-root-authentication-method=socket", f"--auth-root-socket-user={getuser()}"],
             *["--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=0"],
+            f"--tmpdir={self.folder}",
         )
         for name in self.names[1:]:
             self.run("cp", "-a", primary, self.folder / name)
@@ -343,9 +344,11 @@ class MariaDB(Servers):
 
     def command(self, name):
         data = self.folder / name
+        # In /tmp two servers that start at once may take each other's temporary tables.
         return [
             *[self.mariadbd, "--no-defaults", f"--datadir={data}", f"--pid-file={data / 'pid'}"],
             *[f"--socket={self.folder / name}.sock", f"--port={self.ports[name]}"],
+            f"--tmpdir={data}",
             *["--bind-address=127.0.0.1", f"--server-id={self.names.index(name) + 1}"],
             *["--log-bin=log", "--log-slave-updates", "--gtid-strict-mode"],
             *["--read-only"] * (name != "primary"),
@@ -492,7 +495,11 @@ def keep(folder):
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        shutil.rmtree(folder, ignore_errors=True)
+        # A program that was making a server has lost who waited for it, and writes on for a while.
+        end = monotonic() + PATIENCE
+        while folder.exists() and monotonic() < end:
+            shutil.rmtree(folder, ignore_errors=True)
+            sleep(0.05)
 
 
 ENGINES = {"postgresql": PostgreSQL, "mariadb": MariaDB}

@@ -8,18 +8,22 @@ replicate by themselves, and are held up: a primary with two replicas for each s
 import shutil
 import sqlite3
 from contextlib import closing, contextmanager
+from itertools import groupby
 from time import time
 
 import pytest
 from django.apps import apps
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.core import serializers
 from django.core.management import call_command
 from django.core.management.color import no_style
-from django.db import connections, router
+from django.db import connections, router, transaction
+from django.db.models import QuerySet
 
 from replicas import health
 from sharding import buckets, scatter
+from tests.engines import name as name_of
 from tests.servers import MariaDB, PostgreSQL
 
 REPLICAS = [alias for aliases in settings.REPLICAS.values() for alias in aliases]
@@ -42,14 +46,28 @@ def migrate():
     User.objects.create_user("clerk", password="pendulum", is_staff=True)
 
 
+def empty(connection):
+    """Delete all rows but those that say which migrations were applied."""
+    with connection.cursor() as cursor:
+        tables = set(connection.introspection.table_names(cursor)) - {"django_migrations"}
+        for sql in connection.ops.sql_flush(
+            no_style(), sorted(tables), reset_sequences=True, allow_cascade=True
+        ):
+            cursor.execute(sql)
+
+
 class Files:
-    """All databases as files of a test's own, and a replication that runs when it is told to."""
+    """All databases as files of a test's own, and a replication that runs when it is told to.
+
+    One that is on a server (``--ds=tests.mixed``) is the session's, and is emptied for each test.
+    """
 
     @classmethod
     def make(cls, folder):
         """Make the files that tests copy, migrated; the replicas are copies of their primaries."""
         from replication import files, snapshot
 
+        cls.made = folder
         with pytest.MonkeyPatch.context() as patch:
             cls.connect(patch, folder)
             migrate()
@@ -64,13 +82,17 @@ class Files:
         for file in made.glob("*.sqlite3"):
             shutil.copy(file, folder)
         self.connect(patch, folder)
+        for connection in connections.all():
+            if connection.vendor != "sqlite":
+                empty(connection)
         self.replicate()
 
-    @staticmethod
-    def connect(patch, folder):
+    @classmethod
+    def connect(cls, patch, folder):
         for alias in ALIASES:
             if connections[alias].vendor != "sqlite":
-                continue  # in tests.mixed
+                let_connect(patch, alias, NAME=name_of(alias, cls.made))
+                continue
             mode = "ro" if alias in REPLICAS else "rwc"
             name = f"{(folder / f'{alias}.sqlite3').as_uri()}?mode={mode}"
             # Nothing here has to outlive a power cut.
@@ -177,16 +199,14 @@ class OnServers:
 
     def empty(self):
         for alias in PRIMARIES:
-            connection = connections[alias]
-            with connection.cursor() as cursor:
-                tables = set(connection.introspection.table_names(cursor)) - {"django_migrations"}
-                for sql in connection.ops.sql_flush(
-                    no_style(), sorted(tables), reset_sequences=True, allow_cascade=True
-                ):
-                    cursor.execute(sql)
+            empty(connections[alias])
         for alias, rows in self.rows.items():
             connection = connections[alias]
-            connection.creation.deserialize_db_from_string(rows)
+            # Django's own way saves a row at a time, and a map of buckets has 1024.
+            found = [row.object for row in serializers.deserialize("json", rows, using=alias)]
+            with transaction.atomic(using=alias), connection.constraint_checks_disabled():
+                for model, same in groupby(found, type):
+                    QuerySet(model, using=alias).bulk_create(same)
             # The rows have brought their keys, and the sequences begin at 1 all the same.
             models = [
                 model

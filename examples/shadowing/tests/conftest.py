@@ -1,8 +1,6 @@
 import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 
 import pytest
@@ -10,6 +8,7 @@ from django.conf import settings
 from django.db import connections
 
 from tests.engines import name
+from tests.processes import python
 
 
 def pytest_configure():
@@ -59,12 +58,11 @@ class Copy:
         module = settings.SETTINGS_MODULE
         if live:
             module = "shop.live" if module == "shop.settings" else f"{module}_live"
-        return subprocess.run(
-            [sys.executable, "manage.py", *arguments],
+        return python.run(
+            "manage.py",
+            *arguments,
             cwd=self.folder,
             env={**os.environ, "DJANGO_SETTINGS_MODULE": module},
-            capture_output=True,
-            text=True,
             timeout=60,
         )
 

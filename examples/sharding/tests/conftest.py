@@ -1,6 +1,4 @@
 import shutil
-import subprocess
-import sys
 from contextlib import contextmanager
 
 import pytest
@@ -14,6 +12,7 @@ from sharding import buckets, scatter
 from sharding.keys import new_key
 from tests import databases
 from tests.databases import ALIASES
+from tests.processes import python
 
 
 def pytest_configure():
@@ -115,12 +114,7 @@ def manage(tmp_path, django_db_blocker):
     # With the settings that the test run has: those of the copy, for its own databases.
 
     def run(*arguments):
-        return subprocess.run(
-            [sys.executable, "manage.py", *arguments],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-        )
+        return python.run("manage.py", *arguments, cwd=folder)
 
     run.folder = folder
     with django_db_blocker.unblock(), databases_in(folder):

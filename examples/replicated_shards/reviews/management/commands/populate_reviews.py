@@ -33,11 +33,13 @@ class Command(BaseCommand):
             product_ids = list(Product.objects.order_by("pk").values_list("pk", flat=True))
             if not product_ids:
                 raise CommandError("Reviews need a product. Run: python manage.py populate")
-            User.objects.bulk_create(
-                [User(username=name, password=make_password(None)) for name in AUTHORS],
-                ignore_conflicts=True,  # those that are there already
-            )
             authors = User.objects.filter(username__in=AUTHORS).order_by("username")
+            there = set(authors.values_list("username", flat=True))
+            User.objects.bulk_create(
+                User(username=name, password=make_password(None))
+                for name in AUTHORS
+                if name not in there
+            )
             author_ids = list(authors.values_list("pk", flat=True))
             Review.objects.bulk_create(
                 make_review(number, product_ids, author_ids)

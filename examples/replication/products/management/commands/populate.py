@@ -39,12 +39,14 @@ class Command(BaseCommand):
             if reviews and not products and not Product.objects.exists():
                 raise CommandError("Reviews need a product: ask for --products 1 or more.")
             create_up_to(Product, products, lambda number: Product(**product(number, seed)))
+            authors = User.objects.filter(username__in=AUTHORS).order_by("username")
+            there = set(authors.values_list("username", flat=True))
             User.objects.bulk_create(
-                [User(username=name, password=make_password(None)) for name in AUTHORS],
-                ignore_conflicts=True,  # those that are there already
+                User(username=name, password=make_password(None))
+                for name in AUTHORS
+                if name not in there
             )
             product_ids = list(Product.objects.order_by("pk").values_list("pk", flat=True))
-            authors = User.objects.filter(username__in=AUTHORS).order_by("username")
             author_ids = list(authors.values_list("pk", flat=True))
             create_up_to(
                 Review, reviews, lambda number: make_review(number, seed, product_ids, author_ids)

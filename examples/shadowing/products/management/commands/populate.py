@@ -93,9 +93,9 @@ class Command(BaseCommand):
                 raise CommandError("Customers and reviews need a product: ask for one or more.")
             if reviews and not (customers or Customer.objects.exists()):
                 raise CommandError("Reviews need a customer: ask for --customers 1 or more.")
+            there = set(Category.objects.values_list("name", flat=True))
             Category.objects.bulk_create(
-                [Category(name=clock) for clock, _ in CLOCKS],
-                ignore_conflicts=True,  # those that are there already
+                Category(name=clock) for clock, _ in CLOCKS if clock not in there
             )
             category_ids = dict(Category.objects.values_list("name", "pk"))
             create_up_to(Product, products, lambda n: make_product(n, seed, category_ids))
