@@ -138,7 +138,10 @@ def say_limits(doctree: nodes.document) -> None:
         if why:
             names = [name for name, engine in engines.NAMES.items() if engine in limits]
             it = "page" if title is titles[0] else "part"
-            text = f"This {it} runs on {' and '.join(names)} only: {why}"
+            # All but "mixed", for which there is no name.
+            each = names == list(engines.NAMES)
+            on = "one engine at a time" if each else f"{' and '.join(names)} only"
+            text = f"This {it} runs on {on}: {why}"
             note = nodes.paragraph("", text, classes=["livedocs-limits"])
             title.parent.insert(title.parent.index(title) + 1, note)
 

@@ -324,6 +324,9 @@ def test_a_part_of_the_deck_that_an_engine_cannot_run_says_why(house):
     assert html.count("livedocs-limits") == 1
     said = '<p class="livedocs-limits">This part runs on SQLite only: it attaches files</p>'
     assert f"<h2>Part</h2>\n{said}" in html
+    part = house.folder / "slides/parts/part.rst"
+    part.write_text(part.read_text().replace(" sqlite:", " sqlite, postgresql, mariadb:"))
+    assert "runs on one engine at a time: it attaches files" in house.build("revealjs", "slides")[2]
 
 
 def test_a_block_that_passes_the_hundredth_line(index):
