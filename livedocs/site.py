@@ -133,8 +133,8 @@ def say_limits(doctree: nodes.document) -> None:
     """
     titles = list(doctree.findall(nodes.title))
     # In reverse, so that the first of each page is the one that is left.
-    for page, title in {page_of(title): title for title in reversed(titles)}.items():
-        limits, why = engines.of_page((ROOT / page).read_text())
+    for source, title in {source_of(title): title for title in reversed(titles)}.items():
+        limits, why = engines.of_page(source.read_text())
         if why:
             names = [name for name, engine in engines.NAMES.items() if engine in limits]
             it = "page" if title is titles[0] else "part"
@@ -194,11 +194,16 @@ def why_unproven(node: nodes.Element, entry: dict, examples: list[dict]) -> str 
     )
 
 
-def page_of(node: nodes.Node) -> str:
-    """The file that a node was written in, by its path from the top."""
+def source_of(node: nodes.Node) -> Path:
+    """The file that a node was written in."""
     while not node.source:  # docutils gives none to a doctest block in a list.
         node = node.parent
-    return Path(node.source).resolve().relative_to(ROOT).as_posix()
+    return Path(node.source).resolve()
+
+
+def page_of(node: nodes.Node) -> str:
+    """The same, by its path from the top."""
+    return source_of(node).relative_to(ROOT).as_posix()
 
 
 def line_of(node: nodes.Node) -> int:

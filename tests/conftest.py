@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from textwrap import dedent
 
@@ -75,12 +77,19 @@ class House:
         inherited = ENVIRONMENT if environment is None else environment
         # Hypothesis' plugin has nothing to do here, and takes as long to import as a page to run.
         options = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-rs"]
-        process = pytest_and_sphinx.run(
-            *["-m", "pytest", *options, *(arguments or ["docs"])],
-            cwd=self.folder,
-            env={**inherited, "LIVEDOCS_TIMEOUT": str(timeout)},
-            timeout=300,
-        )
+        command = ["-m", "pytest", *options, *(arguments or ["docs"])]
+        env = {**inherited, "LIVEDOCS_TIMEOUT": str(timeout)}
+        if environment is None:
+            process = pytest_and_sphinx.run(*command, cwd=self.folder, env=env, timeout=300)
+        else:  # Some of it Python reads as it starts.
+            process = subprocess.run(
+                [sys.executable, *command],
+                cwd=self.folder,
+                env=env,
+                capture_output=True,
+                text=True,
+                timeout=300,
+            )
         words = (
             process.stdout.splitlines()[-1]
             .strip("= ")

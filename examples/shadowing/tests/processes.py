@@ -44,7 +44,8 @@ class Processes:
     @cached_property
     def parent(self):
         parent = subprocess.Popen(
-            [sys.executable, __file__, *self.modules],
+            # UTF-8, as Python itself has it where the environment names no locale.
+            [sys.executable, "-X", "utf8", __file__, *self.modules],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
