@@ -77,9 +77,15 @@ def drop(alias, folder, prefix=""):
         for file in folder.glob(f"{alias}.sqlite3*"):
             file.unlink()
         return
-    force = " WITH (FORCE)" if vendor(alias) == "postgresql" else ""
     with connections[alias]._nodb_cursor() as cursor:
-        cursor.execute(f"DROP DATABASE IF EXISTS {quoted(alias, folder, prefix)}{force}")
+        if vendor(alias) == "postgresql":
+            # Not by WITH (FORCE), which may not end an autovacuum there, as DROP DATABASE may.
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = %s AND usename = current_user",
+                [prefix + name(alias, folder)],
+            )
+        cursor.execute(f"DROP DATABASE IF EXISTS {quoted(alias, folder, prefix)}")
 
 
 def replace(alias, folder, source=None):
