@@ -49,6 +49,8 @@ def run(request, tmp_path):
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        # Whoever runs these tests in the background of a shell has it ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     yield run
     run.kill()
@@ -82,7 +84,7 @@ def test_no_server_outlives_the_test_run(run, ctrl_c):
         os.killpg(run.pid, signal.SIGINT)  # to all who have the terminal
     else:
         run.kill()
-    run.wait()
+    run.wait(60)
     check_that_nothing_is_left(folder)
 
 
@@ -93,5 +95,5 @@ def test_nothing_is_left_of_servers_that_were_being_made(run):
         sleep(0.05)
     sleep(0.3)  # the program that makes it is at work
     run.terminate()
-    run.wait()
+    run.wait(60)
     check_that_nothing_is_left(folder)
