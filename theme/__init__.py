@@ -122,4 +122,5 @@ def setup(app: Sphinx) -> dict:
     app.connect("build-finished", drop_fonts)
     app.connect("build-finished", list_pages)
     app.setup_extension("theme.files")
+    app.setup_extension("theme.glance")
     return {"parallel_read_safe": True, "parallel_write_safe": True, "env_version": 1}
