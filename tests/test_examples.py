@@ -340,6 +340,21 @@ def test_alone_by_following_its_readme(example, engine, django, environment, ser
         assert " passed" in tests and " failed" not in tests
     else:
         assert server  # its README says how the tests are run there
+    if server and not (example / "replicas").exists():  # those servers ask for none
+        see_that_a_wrong_password_is_one_line(example, environment)
+
+
+def see_that_a_wrong_password_is_one_line(example, environment):
+    settings = example / "shop/settings.py"
+    right = settings.read_text()
+    settings.write_text(wrong := re.sub(r'("PASSWORD": )".+?"', r'\1"escapement"', right))
+    assert wrong != right
+    command = ["bash", "-c", ". .venv/bin/activate; python manage.py migrate --check"]
+    process = subprocess.run(command, cwd=example, env=environment, capture_output=True, text=True)
+    *_, line = process.stderr.splitlines()
+    assert line.startswith('CommandError: Database "'), process.stderr
+    assert re.search("password authentication failed|Access denied", line), line
+    assert (process.returncode, "Traceback" in process.stderr) == (1, False)
 
 
 def test_an_entry_for_a_server_is_the_same_in_each_readme():
