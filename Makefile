@@ -70,6 +70,7 @@ BENCH_DRIVER = $(if $(filter mariadb,$(ENGINE)),$(BENCH)/mysqlclient)
 stress: $(READY) $(if $(ENGINE),driver) ## the long forms of the examples' tests: many kills, many operations; on ENGINE, if one is named
 	$(call long,replication,stress or kill)
 	$(call long,sharding,processes_at_once or killed_under)
+	$(call long,replicated_shards,killed)
 	$(if $(ENGINE),,$(call long,shadowing,same))
 
 # Of an example, those of its tests that have a long form.

@@ -1,7 +1,11 @@
 """Buckets that move while replicas lag: each row is seen once, whichever database is asked."""
 
+import os
+import random
+import signal
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 from django.conf import settings
@@ -232,6 +236,48 @@ def test_while_readers_read_and_replicas_follow(customers, shop, monkeypatch):
         for thread in threads:
             thread.join()
     assert not errors, errors
+
+
+def killed(seconds, work, *arguments):
+    """Do work in a process of its own, which is killed by ``kill -9``, unless it ends before."""
+    connections.close_all()  # a process that is forked can't share them
+    child = os.fork()
+    if child == 0:
+        try:
+            work(*arguments)
+        except CommandError:
+            pass  # no replica of the target has the rows yet
+        finally:
+            os._exit(0)
+    time.sleep(seconds)
+    os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    return os.WIFSIGNALED(status)
+
+
+def test_killed_while_replicas_lag(customers, shop):
+    """At 200 random points (``STRESS=1``; else at 4), by ``kill -9``: each row is seen once."""
+    seed = int.from_bytes(os.urandom(2))
+    print("seed", seed)
+    dice, kills, target, replicas = random.Random(seed), 0, "shard1", sorted(R0 | R1)
+    while kills < (200 if "STRESS" in os.environ else 4):
+        if killed(dice.uniform(0, 0.4), reshard, [0, 1, 600], target):
+            kills += 1
+        buckets.forget_map()
+        check_each_is_seen_once(customers)
+        shop.replicate(*dice.sample(replicas, dice.randint(0, len(replicas))))
+        target = dice.choice(["shard0", "shard1"])
+    shop.replicate()
+    for _ in range(2):  # the first may have to wait for a replica
+        with suppress(CommandError):
+            reshard([0, 1, 600], "shard0")
+        shop.replicate()
+        buckets.forget_map()
+    check_each_is_seen_once(customers)
+    assert not read_map().moving
+    for shard, expected in (("shard0", customers), ("shard1", [])):
+        found = Customer.objects.using(shard).order_by("pk")
+        assert list(found) == sorted(expected, key=lambda customer: customer.pk)
 
 
 def test_the_command(customers, shop, capsys):
