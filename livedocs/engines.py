@@ -17,6 +17,13 @@ LIMITS = re.compile(
     r"(?:^:.*\n(?: .*\n)*)*?^(?P<line>:engines:) *(?P<engines>[\w, ]+): *(?P<why>\S.*(?:\n .*)*)",
     re.MULTILINE,
 )
+STANDBYS = re.compile(
+    r"(?:^:.*\n(?: .*\n)*)*?^(?P<line>:standby:) *(?P<aliases>\w+(?:, *\w+)*) *$", re.MULTILINE
+)
+WRONG_STANDBYS = (
+    "a page with a standby says in its first lines which of its aliases are the standby's: "
+    "`:standby: replica1`"
+)
 WRONG_LIMITS = (
     "a page that some engines can't run says in its first lines which can, and why, which the "
     f"reader sees: `:engines: sqlite: why`, of {', '.join(ENGINES)}"
@@ -36,6 +43,12 @@ def of_page(text: str) -> tuple[list[str], str]:
     if limits and set(engines) <= set(ENGINES):
         return engines, " ".join(limits["why"].split())
     return list(ENGINES), ""
+
+
+def standbys_of(text: str) -> list[str]:
+    """The aliases that a page says are a standby's."""
+    named = STANDBYS.match(text)
+    return re.split(", *", named["aliases"]) if named else []
 
 
 def with_mixed(tabs: list[tuple[list[str], bool]]) -> list[list[str]]:

@@ -13,10 +13,11 @@ from sybil.evaluators.doctest import OutputChecker
 from sybil.example import SybilFailure
 from sybil.parsers.abstract.doctest import DocTestStringParser
 
-from livedocs.engines import blank, of_page, text_for
+from livedocs.engines import blank, of_page, standbys_of, text_for
 from livedocs.interpreter import FLAGS
-from livedocs.session import EXAMPLES, ROOT, Broken, Session, digest, digest_project
+from livedocs.session import EXAMPLES, NEW, ROOT, Broken, Session, digest, digest_project
 from livedocs.slips import (
+    A_FILE,
     DIRECTIVES,
     PROJECT,
     SKIP,
@@ -26,6 +27,7 @@ from livedocs.slips import (
     report_slip,
     wrong_with_directive,
 )
+from livedocs.zips import download, taken_by
 
 COMMAND = re.compile(r"^\$ (.*(?:\n> .*)*)\n?((?:(?!\$ ).*(?:\n|\Z))*)", re.MULTILINE)
 
@@ -74,7 +76,7 @@ class Page(Document):
         __tracebackhide__ = True
         self.reached += 1
         try:
-            self.session = self.session or Session(self.file, self.project, self.engine)
+            self.session = self.session or self.begin()
             reason, self.reason = self.reason, None
             if reason:
                 raise SkipTest(reason)
@@ -89,6 +91,13 @@ class Page(Document):
             self.broken, wrong = example.line, f"{wrong}{ended}\n"
         raise SybilFailure(example, self.session.translate(wrong) if self.session else wrong)
 
+    def begin(self) -> Session:
+        text = self.file.read_text()
+        session = Session(self.file, self.project, self.engine, standbys_of(text))
+        if self.project == NEW:
+            download(taken_by(text), session.folder.with_name("Downloads"))
+        return session
+
 
 def project_of(page: Path, text: str) -> str | None:
     """The project that a page names in its first line, or whose README it is."""
@@ -100,8 +109,10 @@ def project_of(page: Path, text: str) -> str | None:
 
 def fingerprint(page: Path) -> str:
     """A hash of the page and its project: when either changes, the record of a run is stale."""
-    project = project_of(page, page.read_text())
-    return f"{digest(page)} {digest_project(project) if project else ''}"
+    text = page.read_text()
+    project = project_of(page, text)
+    sources = taken_by(text) if project == NEW else [project] if project else [""]
+    return " ".join([digest(page), *(source and digest_project(source) for source in sources)])
 
 
 def text_of(page: Page, region: Region) -> str:
@@ -146,8 +157,13 @@ def run_console(example: Example) -> str:
 def place_file(example: Example) -> None:
     """Put a file that the page shows, and names in its caption, in its place."""
     page, source = example.document, example.region.lexemes["source"]
-    path, text = example.region.lexemes["options"]["caption"], source.rstrip("\n") + "\n"
-    file = page.session.place(path, text, page.file, example.line + source.line_offset)
+    caption = A_FILE.fullmatch(example.region.lexemes["options"]["caption"])
+    path, at_end, text = caption["path"], bool(caption["end"]), source.rstrip("\n") + "\n"
+    before = example.line + source.line_offset
+    had = page.session.file(path) if at_end else None
+    file = page.session.place(path, text, page.file, before, at_end)
+    # Whoever reads the file now reads what was shown of it before, too.
+    page.shown = [(line, file if shown == had else shown) for line, shown in page.shown]
     page.shown.append((example.line, file))
 
 

@@ -16,6 +16,7 @@ import re
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -58,7 +59,7 @@ class PostgreSQL:
         return next((bin for bin in folders if (bin / "initdb").exists()), None)
 
     def __init__(self, bin: Path, folder: Path):
-        self.bin, self.data = bin, folder / "data"
+        self.bin, self.folder, self.data = bin, folder, folder / "data"
         self.create = [bin / "initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-N"]
         self.create += ["-E", "UTF8", "--locale=C.UTF-8"]
         self.run = [bin / "postgres", "-D", self.data, "-k", folder, "-h", ""]
@@ -73,6 +74,23 @@ class PostgreSQL:
             SELECT format('DROP DATABASE %I WITH (FORCE)', datname) FROM pg_database
             WHERE datname NOT IN ('postgres', 'template0', 'template1') \\gexec"""
 
+    def standby(self) -> "PostgreSQL":
+        """Another server, which follows this one."""
+        standby = PostgreSQL(self.bin, self.folder)
+        standby.data = self.folder / "standby"
+        primary = ["-h", self.folder, "-U", "postgres"]
+        standby.create = [self.bin / "pg_basebackup", *primary, "-D", standby.data]
+        standby.create += ["--write-recovery-conf", "--checkpoint=fast", "--no-sync"]
+        at = ["-p", "5433"]
+        standby.run = [standby.data if part == self.data else part for part in self.run] + at
+        standby.client, standby.first = [*self.client, *at], "SELECT 1"
+        standby.address = self.address | {"PORT": "5433"}
+        return standby
+
+    def lead(self) -> None:
+        """Be one that a standby can follow, once it runs."""
+        self.first += " IN ROLE pg_read_all_stats"  # To see how far a standby is behind.
+
 
 class MariaDB:
     name, driver, users = "MariaDB", "MySQLdb", ("mysql", "nobody")
@@ -86,24 +104,25 @@ class MariaDB:
         return Path(found).parent if found and shutil.which("mariadb-install-db") else None
 
     def __init__(self, bin: Path, folder: Path):
-        self.bin, self.data, socket = bin, folder / "data", folder / "socket"
+        self.bin, self.folder, self.data = bin, folder, folder / "data"
+        at = folder / "socket"
         # In /tmp two servers that start at once may take each other's temporary tables.
         here = [f"--datadir={self.data}", f"--tmpdir={folder}", "--innodb-flush-method=nosync"]
         self.create = ["mariadb-install-db", "--no-defaults", *here]
         self.create += ["--auth-root-authentication-method=normal", "--skip-test-db"]
         self.run = [bin / "mariadbd", "--no-defaults", *here]
-        self.run += [f"--socket={socket}", "--skip-networking", "--character-set-server=utf8mb4"]
+        self.run += [f"--socket={at}", "--skip-networking", "--character-set-server=utf8mb4"]
         self.run += [f"--pid-file={folder / 'pid'}"]
-        self.client = ["mariadb", "--no-defaults", f"--socket={socket}", "-u", "root", "-N"]
+        self.client = ["mariadb", "--no-defaults", f"--socket={at}", "-u", "root", "-N"]
         # Without a variable that says whom, a client is whoever runs it.
         self.first = "".join(
             f"CREATE USER IF NOT EXISTS `{user}`@localhost;"
             f"GRANT ALL ON *.* TO `{user}`@localhost WITH GRANT OPTION;"
             for user in (DATABASE_USER, getpass.getuser())
         )
-        self.address = {"HOST": str(socket), "USER": DATABASE_USER}
-        self.variables = {"MYSQL_UNIX_PORT": str(socket)}
-        self.options = f"[client]\nsocket={socket}\nuser={DATABASE_USER}\n"
+        self.address = {"HOST": str(at), "USER": DATABASE_USER}
+        self.variables = {"MYSQL_UNIX_PORT": str(at)}
+        self.options = f"[client]\nsocket={at}\nuser={DATABASE_USER}\n"
         self.stop = signal.SIGKILL
         self.drop_all = """
             SET lock_wait_timeout = 10;
@@ -115,8 +134,48 @@ class MariaDB:
                 ) DO EXECUTE IMMEDIATE CONCAT('DROP DATABASE `', one.name, '`'); END FOR;
             END //"""
 
+    def standby(self) -> "MariaDB":
+        """Another server, which follows this one."""
+        standby = MariaDB(self.bin, self.folder)
+        standby.data, at = self.folder / "standby", self.folder / "standby.socket"
+        changed = {
+            f"--datadir={self.data}": f"--datadir={standby.data}",
+            f"--socket={self.folder / 'socket'}": f"--socket={at}",
+            f"--pid-file={self.folder / 'pid'}": f"--pid-file={self.folder / 'standby.pid'}",
+            f"--port={self.port}": f"--port={free_port()}",
+            "--server-id=1": "--server-id=2",
+        }
+        standby.create = [changed.get(part, part) for part in self.create]
+        standby.run = [changed.get(part, part) for part in self.run]
+        standby.run += [f"--tmpdir={standby.data}", "--read-only"]
+        standby.client = [changed.get(part, part) for part in self.client]
+        standby.first = (
+            f"CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={self.port}, "
+            "MASTER_USER='standby', MASTER_USE_GTID=slave_pos; START SLAVE"
+        )
+        standby.address = self.address | {"HOST": str(at)}
+        return standby
+
+    def lead(self) -> None:
+        """Be one that a standby can follow, once it runs."""
+        self.port = free_port()
+        self.run.remove("--skip-networking")
+        self.run += ["--bind-address=127.0.0.1", f"--port={self.port}", "--server-id=1"]
+        self.run += ["--log-bin=log", "--log-slave-updates", "--skip-name-resolve"]
+        # Who has these rights may write to a standby.
+        self.first += (
+            f"REVOKE SUPER, READ_ONLY ADMIN ON *.* FROM `{DATABASE_USER}`@localhost;"
+            "CREATE USER IF NOT EXISTS standby@'127.0.0.1';"
+            "GRANT REPLICATION SLAVE ON *.* TO standby@'127.0.0.1';"
+        )
+
 
 SERVERS = {"postgresql": PostgreSQL, "mariadb": MariaDB}
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return listening.getsockname()[1]
 
 
 def server_of(engine: str) -> str:
@@ -134,12 +193,15 @@ def find(engine: str) -> Path:
 
 
 class Server:
-    """A server that runs, of "postgresql" or "mariadb"; without any database of its own."""
+    """A server that runs, of "postgresql" or "mariadb"; without any database of its own.
 
-    def __init__(self, engine: str):
+    ``with_standby`` lets a second one follow it.
+    """
+
+    def __init__(self, engine: str, with_standby: bool = False):
         find(engine)
         self.keeper = subprocess.Popen(
-            [sys.executable, "-P", __file__, "--keep", engine],
+            [sys.executable, "-P", __file__, "--keep", engine, *["--standby"] * with_standby],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -151,6 +213,9 @@ class Server:
             raise ServerError(answer.strip() or f"the keeper of {engine} died")
         at, self.ended = json.loads(answer), ""
         self.kind = SERVERS[engine](Path(at["bin"]), Path(at["folder"]))
+        if with_standby:
+            self.kind.lead()
+        self.standby = self.kind.standby() if with_standby else None
 
     def end(self) -> str:
         """How the server ended, if it did: its own last words."""
@@ -173,28 +238,35 @@ class Server:
         self.keeper.stdout.close()
 
 
-def keep(engine: str) -> None:
+def keep(engine: str, with_standby: bool) -> None:
     """In the keeper: run a server until standard input ends, and say where it is."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     base = tempfile.gettempdir() if len(tempfile.gettempdir()) < LONGEST else "/tmp"
     with tempfile.TemporaryDirectory(
         prefix="livedb-", dir=base, ignore_cleanup_errors=True
     ) as name:
-        folder, process = Path(name), None
+        folder, processes = Path(name), []
         try:
             kind = SERVERS[engine](find(engine), folder)
             kind, user = owned(kind, folder)
+            if with_standby:
+                kind.lead()
             with (folder / "log").open("w") as log:
-                process = start(kind, user, folder, log)
+                processes.append(start(kind, user, folder, log))
+                if with_standby:
+                    processes.append(start(kind.standby(), user, folder, log))
             print(json.dumps({"bin": str(kind.bin), "folder": name}), flush=True)
-            threading.Thread(target=tell_end, args=(kind, process, folder), daemon=True).start()
+            for process in processes:
+                arguments = (kind, process, folder)
+                threading.Thread(target=tell_end, args=arguments, daemon=True).start()
             sys.stdin.read()
         except (ServerError, OSError) as error:
             print(error, flush=True)
         finally:
-            if process and process.poll() is None:
-                process.send_signal(kind.stop)
-                process.wait()
+            for process in processes:
+                if process.poll() is None:
+                    process.send_signal(kind.stop)
+                    process.wait()
 
 
 def owned(kind, folder: Path):
@@ -271,8 +343,8 @@ def main(engine: str, dashes: str, *command: str) -> int:
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["--keep", engine]:
-            keep(engine)
+        case ["--keep", engine, *standby]:
+            keep(engine, bool(standby))
         case ["--find", engine]:
             try:
                 find(server_of(engine))

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from livedocs.interpreter import TIMEOUT, Interpreter
@@ -19,6 +20,8 @@ from livedocs.servers import Server, ServerError, server_of
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 IGNORED = shutil.ignore_patterns("*.sqlite3*", "__pycache__", ".*")
+#: What a page names as its project that makes one of its own, in an empty folder.
+NEW = "new"
 FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 #: What a shell says of itself, that a command can change: a reader's would keep it.
 STATE = 'echo "folder $PWD"; echo "umask $(umask)"; echo "options $-"; alias; set'
@@ -32,14 +35,23 @@ class Session:
     #: The server of this process, which pages use one after the other.
     server: Server | None = None
 
-    def __init__(self, page: Path, project: str | None, engine: str = "sqlite"):
+    def __init__(
+        self,
+        page: Path,
+        project: str | None,
+        engine: str = "sqlite",
+        standbys: Sequence[str] = (),
+    ):
         self.page, self.project = page, project
-        if project and not (EXAMPLES / project).is_dir():
+        if project not in (None, NEW) and not (EXAMPLES / project).is_dir():
             known = ", ".join(sorted(path.name for path in EXAMPLES.iterdir()))
-            raise Broken(f":project: {project} is no folder of examples/, which has: {known}\n")
+            raise Broken(
+                f":project: {project} is no folder of examples/, which has: {known}; a page that "
+                f"makes its own project says :project: {NEW}\n"
+            )
         self.temporary = tempfile.TemporaryDirectory(prefix="livedocs-", ignore_cleanup_errors=True)
         self.folder = Path(self.temporary.name).resolve() / (project or "page")
-        if project:
+        if project not in (None, NEW):
             shutil.copytree(EXAMPLES / project, self.folder, ignore=IGNORED)
         else:
             self.folder.mkdir()
@@ -49,8 +61,10 @@ class Session:
             "LIVEDOCS_LOADED": str(self.log),
             "PYTHONPATH": str(ROOT / "livedocs" / "traced"),
         }
+        if project == NEW:
+            self.environment["HOME"] = str(self.folder.parent)
         if engine != "sqlite":
-            self.use_server(engine)
+            self.use_server(engine, standbys)
         self.interpreter: Interpreter | None = None
         # The database of each alias that was connected to: {"default": "SQLite 3.40.1"}.
         self.databases: dict[str, str] = {}
@@ -59,16 +73,31 @@ class Session:
         # The path and the hash of each file that some process has read.
         self.loaded: set[tuple[Path, str]] = set()
 
-    def use_server(self, engine: str) -> None:
-        """Have the project's databases on a server: on this process's own, without databases."""
+    def use_server(self, engine: str, standbys: Sequence[str]) -> None:
+        """Have the project's databases on a server: on this process's own, without databases.
+
+        With ``standbys``, the aliases of them, it has a standby. These servers are not used for
+        other pages: what a user may do on one of them is less.
+        """
         try:
-            if not Session.server or Session.server.end():
-                Session.server = Server(server_of(engine))
+            server = Session.server
+            if server and (server.end() or bool(standbys) != bool(server.standby)):
+                server.stop()
+                Session.server = None
+            if not Session.server:
+                Session.server = Server(server_of(engine), with_standby=bool(standbys))
             Session.server.drop_all()
         except ServerError as error:
             raise Broken(f"{error}\n") from None
         kind = Session.server.kind
-        change = {"mixed": engine == "mixed", "django": kind.django, "address": kind.address}
+        standby = Session.server.standby
+        change = {
+            "mixed": engine == "mixed",
+            "django": kind.django,
+            "address": kind.address,
+            "new": self.project == NEW,
+            "standbys": dict.fromkeys(standbys, standby.address if standby else {}),
+        }
         # MariaDB's own client asks an option file, which on Debian wins over the variable.
         self.folder.with_name(".my.cnf").write_text(kind.options)
         self.environment |= kind.variables | {
@@ -122,14 +151,22 @@ class Session:
             raise Broken(f"$ {command}\n{printed}{stopped}\n") from None
         return process.returncode, printed, changes_of_shell(command, *states)
 
-    def place(self, path: str, text: str, origin: Path, before: int) -> tuple[Path, str]:
+    def place(
+        self, path: str, text: str, origin: Path, before: int, at_end: bool = False
+    ) -> tuple[Path, str]:
         """Put a file of that text in its place, and stop the interpreter if that is a change.
 
-        Returns the file's path and hash, as in `loaded`.
+        With ``at_end``, the text comes after what the file has. Returns the file's path and hash,
+        as in `loaded`.
         """
         target = (self.folder / path).resolve()
         if not target.is_relative_to(self.folder):
             raise Broken(f"{path} is outside the page's folder\n")
+        if at_end:
+            if not target.exists():
+                raise Broken(f"there is no {path}, which this block goes to the end of\n")
+            had = target.read_text() + "\n"
+            text, before = had + text, before - had.count("\n")
         if not target.exists() or target.read_text() != text:
             self.note_loaded()
             self.close()
@@ -137,6 +174,11 @@ class Session:
             target.write_text(text)
         self.placed[target] = origin, before
         return target, digest(target)
+
+    def file(self, path: str) -> tuple[Path, str] | None:
+        """The path and the hash of a file of the page's folder, if it is there."""
+        target = (self.folder / path).resolve()
+        return (target, digest(target)) if target.is_file() else None
 
     def note_loaded(self) -> None:
         """Take over what the processes have logged, while the files are still as they were read."""
@@ -152,7 +194,7 @@ class Session:
             path, line = Path(match[1]), int(match[2])
             if not path.is_relative_to(self.folder):
                 return match[0]
-            project = EXAMPLES / (self.project or "")
+            project = self.folder if self.project == NEW else EXAMPLES / (self.project or "")
             origin, before = self.placed.get(path, (project / path.relative_to(self.folder), 0))
             return f'File "{origin}", line {before + line}'
 

@@ -9,11 +9,20 @@ from pygments.util import ClassNotFound
 from sybil import Document, Example, Region
 from sybil.parsers.rest.lexers import DirectiveLexer
 
-from livedocs.engines import LIMITS, NAMES, WRONG_LIMITS, of_page, of_tab
+from livedocs.engines import (
+    LIMITS,
+    NAMES,
+    STANDBYS,
+    WRONG_LIMITS,
+    WRONG_STANDBYS,
+    of_page,
+    of_tab,
+)
 
 PROJECT = re.compile(r"\A:project:[ \t]*(\S+)[ \t]*$", re.MULTILINE)
 SKIP = re.compile(r'^( *)\.\. skip: next "([^"\n]+)"$', re.MULTILINE)
-A_FILE = re.compile(r"[\w-]+(/[\w.-]+)+|[\w-]+\.\w+")  # A caption that is a file's path.
+#: A caption that is a file's path, and whether the block goes to the end of that file.
+A_FILE = re.compile(r"(?P<path>[\w-]+(/[\w.-]+)+|[\w-]+\.\w+)(?P<end>, at the end)?")
 COMMENT = re.compile(r" *\.\.( (?![\w-]+::|[_|[]).*)?")
 BLOCKS = ["code-block", "literalinclude"]
 DIRECTIVES = DirectiveLexer(rf"(revealjs-)?({'|'.join(BLOCKS)})")
@@ -41,6 +50,7 @@ LINES = {
     ),
     r"(?!.*\.\. ).*::": NO_LANGUAGE,
     r"(?i):? *engines *:.*": WRONG_LIMITS,
+    r"(?i):? *standby *:.*": WRONG_STANDBYS,
 }
 
 
@@ -92,7 +102,9 @@ def is_metadata(text: str, start: int) -> bool:
     """Whether what begins there is one of a page's first lines, and as it is to be."""
     if start == 0 and PROJECT.match(text):
         return True
-    limits = LIMITS.match(text)
+    limits, standbys = LIMITS.match(text), STANDBYS.match(text)
+    if standbys and standbys.start("line") == start:
+        return True
     return bool(of_page(text)[1] and limits.start("line") == start)
 
 

@@ -122,6 +122,13 @@ class House:
     def record(self) -> dict:
         return json.loads((self.folder / "_build/verified.json").read_text())
 
+    def record_is_current(self) -> bool:
+        """Whether what was recorded is still of these pages and projects."""
+        code = "from livedocs import record; print(bool(record.read()))"
+        return (
+            pytest_and_sphinx.run("-c", code, cwd=self.folder, env=ENVIRONMENT).stdout == "True\n"
+        )
+
 
 @pytest.fixture
 def house(tmp_path):

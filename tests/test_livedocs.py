@@ -93,6 +93,58 @@ def test_without_a_project_there_is_no_django(house):
     assert house.run()[0] == {"passed": 3}
 
 
+def test_a_page_that_makes_its_own_project(house):
+    """In an empty folder, and with the zips that it links: those, and no others."""
+    house.write("LICENSE", "Terms")
+    house.write("examples/tea/cups/__init__.py", "SIZE = 3\n")
+    house.page("""
+        :project: new
+
+        Take :take:`tea/cups`.
+
+        .. code-block:: console
+
+           $ ls -A
+           $ ls ~/Downloads
+           cups.zip
+           $ django-admin startproject shop .
+           $ python -m zipfile -e ~/Downloads/cups.zip .
+           $ ls cups
+           LICENSE
+           __init__.py
+
+        .. code-block:: python
+           :caption: shop/settings.py, at the end
+
+           import cups
+           SIZES = [cups.SIZE]
+
+        .. code-block:: python
+           :caption: shop/settings.py, at the end
+
+           SIZES += [4]
+
+        >>> from django.conf import settings
+        >>> settings.SIZES, settings.ROOT_URLCONF
+        ([3, 4], 'shop.urls')
+
+        .. code-block:: python
+           :caption: shop/settings.py, at the end
+
+           SIZES += 5
+
+        >>> from django.conf import settings
+        >>> settings.SIZES
+        """)
+    counts, printed = house.run()
+    assert counts == {"passed": 6, "failed": 1, "skipped": 2}, printed
+    assert re.search(r'docs/page.rst", line 34, in <module>\n +SIZES \+= 5', printed), printed
+    # A page is proven with the sources of what it takes.
+    assert house.record_is_current()
+    house.write("examples/tea/cups/__init__.py", "SIZE = 30\n")
+    assert not house.record_is_current()
+
+
 ODD = {
     "DJANGO_SETTINGS_MODULE": "no.such",
     "LANG": "tr_TR.ISO-8859-9",
@@ -196,6 +248,11 @@ FAULTS = {
         ".. code-block:: console\n\n   $ python -c 'import shop.settings, shop.nothing'\n",
         {"failure": 1, "skipped": 1},
         ["No module named 'shop.nothing'", "ended with exit status 1", "page.rst:3: SybilFailure"],
+    ),
+    "more for a file that is not there": (
+        ".. code-block:: python\n   :caption: shop/late.py, at the end\n\n   LATE = 1\n",
+        {"failure": 1, "skipped": 1},
+        ["there is no shop/late.py, which this block goes to the end of", "page.rst:3: SybilFail"],
     ),
     "an included file that the project has not": (
         ".. literalinclude:: ../../examples/tea/shop/router.py\n",

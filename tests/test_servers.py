@@ -169,6 +169,71 @@ def test_a_port_that_is_taken_does_not_matter(temporary, monkeypatch):
     assert_gone(temporary)
 
 
+@pytest.mark.parametrize("engine", EACH)
+def test_a_page_with_a_standby(house, temporary, monkeypatch, engine):
+    """Its own settings stay, but for the address; what the primary has, the standby has soon."""
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    house.page(f"""
+        :project: new
+        :standby: late
+
+        .. code-block:: console
+
+           $ django-admin startproject shop .
+
+        .. code-block:: python
+           :caption: shop/settings.py, at the end
+
+           SERVER = {{
+               "ENGINE": "{servers.SERVERS[engine].django}",
+               "NAME": "shop",
+               "USER": "nobody",
+               "PASSWORD": "pendulum",
+               "HOST": "db.example.net",
+               "PORT": "1",
+               "OPTIONS": {{"connect_timeout": 3}},
+           }}
+           DATABASES = {{"default": SERVER, "late": SERVER | {{"TEST": {{"MIRROR": "default"}}}}}}
+
+        .. code-block:: console
+
+           $ python manage.py migrate --verbosity 0
+
+        .. code-block:: python
+
+           import time
+
+           from django.conf import settings
+           from django.contrib.auth.models import Group
+           from django.db import connections, Error
+
+           def names(alias):
+               return [group.name for group in Group.objects.using(alias)]
+
+           Group.objects.create(name="readers")
+           end = time.monotonic() + 30
+           while time.monotonic() < end:
+               try:
+                   if names("late"):
+                       break
+               except Error:
+                   time.sleep(0.1)
+
+        >>> names("default"), names("late")
+        (['readers'], ['readers'])
+        >>> [entry["OPTIONS"] for entry in settings.DATABASES.values()]
+        [{{'connect_timeout': 3}}, {{'connect_timeout': 3}}]
+        >>> Group.objects.using("late").create(name="writers")
+        Traceback (most recent call last):
+            ...
+        django.db.utils...read...only...
+        """)
+    house.write("docs/other.rst", ":project: tea\n\n>>> 1\n1\n")
+    counts, printed = house.run("docs", f"--engine={engine}")
+    assert counts == {"passed": 10}, printed
+    assert_gone(temporary)
+
+
 LASTING = """
 :project: tea
 

@@ -8,7 +8,6 @@ for another's: both are to find the page that explains the file.
 
 from collections.abc import Iterator
 from pathlib import Path
-from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from docutils import nodes
 from pygments.lexers import find_lexer_class_for_filename
@@ -16,7 +15,8 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxRole
 from sphinx.util.osutil import relative_uri
 
-from livedocs.session import EXAMPLES, IGNORED, ROOT
+from livedocs.session import EXAMPLES
+from livedocs.zips import write_zip, zip_path
 
 
 class Take(SphinxRole):
@@ -38,14 +38,6 @@ class Take(SphinxRole):
         path = zip_path(self.text)
         uri = relative_uri(f"{self.env.docname}.html", path)
         return [nodes.reference("", Path(path).name, internal=True, refuri=uri)], []
-
-
-def zip_path(folder: str) -> str:
-    """Where the zip of a folder of ``examples/`` is on the site.
-
-    Its name tells an example from an app of the same name.
-    """
-    return f"examples/{folder}.zip" if "/" in folder else f"examples/{folder}-example.zip"
 
 
 def link_captions(app: Sphinx, doctree: nodes.document) -> None:
@@ -108,24 +100,6 @@ def write_zips(app: Sphinx, exception: Exception | None) -> None:
         path = app.outdir / zip_path(folder)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_zip(EXAMPLES / folder, path)
-
-
-def write_zip(folder: Path, path: Path) -> None:
-    """Zip a folder's sources. The same sources give the same bytes."""
-    files = {
-        file.relative_to(folder.parent).as_posix(): file
-        for file in sorted(folder.rglob("*"))
-        if file.is_file() and not IGNORED("", file.relative_to(folder).parts)
-    }
-    # What is taken from here says on which terms, also when it is far from here.
-    files[f"{folder.name}/LICENSE"] = ROOT / "LICENSE"
-    with ZipFile(path, "w", ZIP_DEFLATED) as archive:
-        for name, file in files.items():
-            entry = ZipInfo(name)  # Of 1980, which is the same in each build.
-            entry.create_system = 3  # Unix, whose permissions these are.
-            entry.external_attr = (0o100755 if file.stat().st_mode & 0o100 else 0o100644) << 16
-            entry.compress_type = ZIP_DEFLATED
-            archive.writestr(entry, file.read_bytes())
 
 
 def setup(app: Sphinx) -> dict:

@@ -1,5 +1,8 @@
 """Changes the engine of a project's databases, as its reader would in the settings.
 
+Of a page that makes its own project, an entry that is of the server's engine already keeps all but
+its address.
+
 `sitecustomize` calls `watch()` in each process of a page that runs on a server.
 """
 
@@ -64,10 +67,17 @@ def change(databases: dict[str, dict]) -> None:
         ours = [alias for alias in ours if not is_replica(databases[alias])][1:2]
     for alias in ours:
         database = databases[alias]
-        if database["ENGINE"] == engine or not (name := name_of(str(database.get("NAME") or ""))):
+        if not (name := name_of(str(database.get("NAME") or ""))):
             continue
-        options = READ_ONLY[engine] if is_read_only(database) else {}
-        database |= {"ENGINE": engine, "NAME": name, "OPTIONS": dict(options)} | server["address"]
+        if database["ENGINE"] == engine:
+            if not server["new"]:  # A page may have servers of its own.
+                continue
+            address = server["standbys"].get(alias, server["address"])
+            database |= {"PASSWORD": "", "PORT": ""} | address
+        else:
+            options = READ_ONLY[engine] if is_read_only(database) else {}
+            database |= {"ENGINE": engine, "NAME": name, "OPTIONS": dict(options)}
+            database |= server["address"]
         create(name, engine, server["address"])
 
 

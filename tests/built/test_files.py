@@ -12,7 +12,8 @@ from zipfile import ZipFile
 import pytest
 from bare import BareProject
 
-from theme.files import first_line, write_zip
+from livedocs.zips import write_zip
+from theme.files import first_line
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
