@@ -41,6 +41,11 @@ EDGES = {  # Drawn from the model to the database, which puts the models on the 
     "table only": "arrowhead=none style=dotted",
 }
 REPLICATES = "style=bold arrowhead=open"
+# What a wide picture has otherwise than others: for a slide, whose letters are to be large.
+WIDE = """
+  nodesep=0.1 ranksep=0.35 fontsize=11
+  node [margin="0.1,0.07"] edge [fontsize=11]
+"""
 GAP = 'shape=plain style="" label="⋮"'
 
 
@@ -82,18 +87,22 @@ class Topology(SphinxDirective):
     """``.. topology:: sharding`` draws that project of examples/; a caption may follow the name.
 
     ``:before: migrate; replicate --snapshot`` names commands of its ``manage.py``: what has to be
-    there before its router answers as it would in use. ``:wide:``, for a slide, has the replicas
-    beside their primaries.
+    there before its router answers as it would in use. For a slide, ``:wide:`` draws less of each
+    database, and more of them side by side; ``:models: Product, Review`` draws these models alone.
     """
 
     optional_arguments = 2
     final_argument_whitespace = True
-    option_spec = {"before": directives.unchanged_required, "wide": directives.flag}
+    option_spec = {
+        "before": directives.unchanged_required,
+        "wide": directives.flag,
+        "models": lambda names: tuple(re.split(r",\s*", directives.unchanged_required(names))),
+    }
 
     def run(self) -> list[nodes.Node]:
         project = self.arguments[0] if self.arguments else ""
         try:
-            picture = self.picture(project, self.options.get("before", ""), "wide" in self.options)
+            picture = self.picture(project)
         except CannotAsk as problem:
             self.env.note_reread()  # Until there is a picture, each build warns.
             where = self.get_location()
@@ -105,7 +114,7 @@ class Topology(SphinxDirective):
             shown += [nodes.caption("", "", *caption), *messages]
         return [shown]
 
-    def picture(self, project: str, before: str, wide: bool) -> Picture:
+    def picture(self, project: str) -> Picture:
         """The project's picture as the project is now; it is asked only if that has changed."""
         known = sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())
         if project not in known:
@@ -113,13 +122,15 @@ class Topology(SphinxDirective):
             raise CannotAsk(f"{what}: name one of {', '.join(known)}")
         for file in files_of(project):
             self.env.note_dependency(file)
+        before, models = self.options.get("before", ""), self.options.get("models", ())
+        wide = "wide" in self.options
         now = [digest_project(project), *map(digest, CODE)]
         # Sphinx keeps what is in its environment from build to build.
         drawn = self.env.__dict__.setdefault("pictures", {})
-        then, picture = drawn.get((project, before, wide), (None, None))
+        then, picture = drawn.get((project, before, wide, models), (None, None))
         if then != now:
-            picture = draw(project, ask(EXAMPLES / project, before), wide)
-            drawn[project, before, wide] = now, picture
+            picture = draw(project, ask(EXAMPLES / project, before), wide, models)
+            drawn[project, before, wide, models] = now, picture
         return picture
 
 
@@ -162,11 +173,15 @@ def run_python(arguments: list[str], copy: Path, folder: Path) -> str:
     return process.stdout
 
 
-def draw(project: str, facts: dict, wide: bool = False) -> Picture:
-    boxes, databases = boxes_of(facts["models"]), facts["databases"]
+def draw(project: str, facts: dict, wide: bool = False, models: tuple[str, ...] = ()) -> Picture:
+    """The picture of these facts; of these models, if any are named, and else of all."""
+    if unknown := set(models) - {model["name"] for model in facts["models"]}:
+        raise CannotAsk(f"{project} has no model {' and no '.join(sorted(unknown))}")
+    shown = [model for model in facts["models"] if not models or model["name"] in models]
+    boxes, databases = boxes_of(shown), facts["databases"]
     groups = groups_of(boxes, databases)
     frames = {
-        number: lay_out(frame(group, role(group, boxes, databases), databases))
+        number: lay_out(frame(group, role(group, boxes, databases, wide), databases, wide))
         for number, group in enumerate(groups)
         if len(group) > 1
     }
@@ -176,9 +191,10 @@ def draw(project: str, facts: dict, wide: bool = False) -> Picture:
         found = re.fullmatch(r"d(\d+)", node.findtext("title", ""))
         if found and (number := int(found[1])) in frames:
             put_in_place(frames[number][2], node)
+    described = describe(boxes, databases)
     return Picture(
         title=f"The databases of examples/{project}",
-        description=describe(boxes, databases),
+        description=f"{described} Other models are not drawn." if models else described,
         width=width,
         height=height,
         body=cleaned(graph),
@@ -253,7 +269,7 @@ def dot(boxes: list[Box], groups: list[list[str]], sizes: dict, databases: dict,
     lines = []
     for number, group in enumerate(groups):
         alone = number not in sizes
-        looks = cylinder(group[0], databases) if alone else kept_free(*sizes[number])
+        looks = cylinder(group[0], databases, wide) if alone else kept_free(*sizes[number])
         lines.append(f"d{number} [{looks}]")
     node = {alias: f"d{number}" for number, group in enumerate(groups) for alias in group}
     for number, box in enumerate(boxes):
@@ -281,20 +297,29 @@ def dot(boxes: list[Box], groups: list[list[str]], sizes: dict, databases: dict,
     lines.append(f"{{ rank=same; {' '.join([*column, *pairs])} }}")
     if boxes:
         lines.append(f"m0 -> {{{' '.join(column)}}} [style=invis weight=0]")
-    return "\n".join(["digraph { rankdir=LR", STYLE, *lines, "}"])
+    return "\n".join(["digraph { rankdir=LR", STYLE, WIDE if wide else "", *lines, "}"])
 
 
-def frame(group: list[str], label: str, databases: dict) -> str:
-    """Several databases, one below another, with a line around them."""
+def frame(group: list[str], label: str, databases: dict, wide: bool = False) -> str:
+    """Several databases, one below another, with a line around them; in a wide picture, in pairs.
+
+    Two that have replicas are not a pair, so that the replicas of each are beside it.
+    """
     shown = group if len(group) <= MANY else [group[0], "", group[-1]]
     names = [f"d{row}" for row in range(len(shown))]
     nodes = [
-        f"{name} [{cylinder(alias, databases) if alias else GAP}]"
+        f"{name} [{cylinder(alias, databases, wide) if alias else GAP}]"
         for name, alias in zip(names, shown, strict=True)
     ]
-    column = f"{' -> '.join(names)} [style=invis]"
-    inner = "\n".join([f"style=rounded margin=10 label={quoted(label)}", *nodes, column])
-    return f"digraph {{ {STYLE} pad=0 ranksep=0.12 subgraph cluster {{ {inner} }} }}"
+    pairs = wide and "" not in shown and (len(shown) > 2 or databases[shown[0]]["primary"])
+    size = 2 if pairs else 1
+    rows = [names[start : start + size] for start in range(0, len(names), size)]
+    lines = [" -> ".join(first for first, *_ in rows)] if len(rows) > 1 else []
+    lines += [f"rank=same; {' -> '.join(row)}" for row in rows if len(row) > 1]
+    unseen = [f"{{ {line} [style=invis] }}" for line in lines]
+    inner = "\n".join([f"style=rounded margin=10 label={quoted(label)}", *nodes, *unseen])
+    looks = f"{STYLE} {WIDE if wide else ''} pad=0 ranksep=0.12"
+    return f"digraph {{ {looks} subgraph cluster {{ {inner} }} }}"
 
 
 def kept_free(width: float, height: float) -> str:
@@ -304,11 +329,18 @@ def kept_free(width: float, height: float) -> str:
     return f'shape=box style="" color=transparent label="" {size}'
 
 
-def cylinder(alias: str, databases: dict) -> str:
-    """A database: its alias, its engine, and what it replicates."""
+def cylinder(alias: str, databases: dict, wide: bool = False) -> str:
+    """A database: its alias, its engine, and what it replicates.
+
+    A wide picture says the engine only where there are several, and has its lines say the rest.
+    """
     at = databases[alias]
+    engine = [at["engine"] or "no engine"]
     replica = [f"replica of {at['primary']}"] if at["primary"] else []
-    return f"shape=cylinder label={quoted(alias, at['engine'] or 'no engine', *replica)}"
+    if wide:
+        several = len({at["engine"] for at in databases.values()}) > 1
+        engine, replica = engine if several else [], []
+    return f"shape=cylinder label={quoted(alias, *engine, *replica)}"
 
 
 def sheet(box: Box) -> str:
@@ -318,12 +350,12 @@ def sheet(box: Box) -> str:
     return f'shape=box style="rounded" label={quoted(*textwrap.wrap(", ".join(box.names), 20))}'
 
 
-def role(group: list[str], boxes: list[Box], databases: dict) -> str:
+def role(group: list[str], boxes: list[Box], databases: dict, wide: bool = False) -> str:
     """What several databases that are interchangeable are, in a few words."""
     if databases[group[0]]["primary"]:
         return f"{len(group)} replicas"
     if any(box.split and group[0] in box.tables for box in boxes):
-        return f"split over {len(group)} databases"
+        return f"{len(group)} shards" if wide else f"split over {len(group)} databases"
     return f"one of {len(group)} databases"
 
 

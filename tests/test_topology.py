@@ -124,6 +124,47 @@ def test_replicas_beside_their_primary(tmp_path):
     tall, wide = draw("things", facts), draw("things", facts, wide=True)
     assert wide.width > tall.width and wide.height < tall.height
     assert wide.description == tall.description
+    assert "replica of default" in tall.body and "replica of default" not in wide.body
+    assert "SQLite" in tall.body and "SQLite" not in wide.body
+
+
+def test_a_picture_of_some_models(tmp_path):
+    facts = ask(project(tmp_path / "things", FUNCTIONAL))
+    drawn = draw("things", facts, models=("Other",))
+    assert drawn.description == (
+        "default and second on SQLite. Other: read from and written to second."
+        " Nothing goes to default. Other models are not drawn."
+    )
+    assert "Thing" not in drawn.body and "contenttypes" not in drawn.body
+    with pytest.raises(CannotAsk, match="^things has no model Nothing$"):
+        draw("things", facts, models=("Other", "Nothing"))
+
+
+def test_a_wide_picture_has_the_replicas_of_each_shard_beside_it(tmp_path):
+    databases = """{"default": sqlite(), "a": sqlite(), "b": sqlite(), **{
+        f"{of}{n}": sqlite(TEST={"MIRROR": of}) for of in "ab" for n in (1, 2)}}"""
+    router = """
+class Router:
+    def db_for_read(self, model, **hints):
+        if model._meta.app_label == "things":
+            raise LookupError
+        return "default"
+
+    db_for_write = db_for_read
+
+    def allow_migrate(self, db, app_label, **hints):
+        return (db in ("a", "b")) if app_label == "things" else db == "default"
+"""
+    drawn = draw("things", ask(project(tmp_path / "things", router, databases)), wide=True)
+    places = {}
+    for graph in ElementTree.fromstring(inline(drawn, "name")).iter():
+        for text in graph.findall("{http://www.w3.org/2000/svg}text"):
+            places[text.text.strip()] = (float(text.get("x")), float(text.get("y")))
+    assert {"2 shards", "4 replicas"} < set(places)
+    across, down = ({name: place[axis] for name, place in places.items()} for axis in (0, 1))
+    assert down["a1"] == down["a2"] < down["b1"] == down["b2"]
+    assert across["a1"] == across["b1"] < across["a2"] == across["b2"]
+    assert down["a"] < down["b"] and across["a"] == across["b"]
 
 
 SHARDS = """
