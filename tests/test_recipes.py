@@ -1,0 +1,176 @@
+"""The recipes: each is complete, is short, and says when one of its lines of settings is missing.
+
+Here a recipe is run as far as its smoke test, from an empty folder. Then each line that it adds to
+the settings is taken away, one at a time: a command of the section "Smoke test: …" has to fail. It
+is done on SQLite, where a server's address and timeouts play no part.
+"""
+
+import ast
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import programs
+import pytest
+
+from livedocs.pages import COMMAND, PARSERS, Page, include_file, place_file, run_console, skip_next
+from livedocs.zips import taken_by
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted((ROOT / "docs/recipes").glob("*.rst"))
+MOST = 1200  # words, code included
+SETTINGS = ("shop/databases.py", "shop/settings.py")
+SMOKE = re.compile(r"^Smoke test: .*\n-+\n", re.MULTILINE)
+HEADING = re.compile(r"^.+\n-+\n", re.MULTILINE)
+
+#: A command of the page that is run again before each smoke test, since time goes by.
+BEFORE = {"read-replica": "python manage.py replicate"}
+#: The lines that may be missing, and why nothing fails then.
+NOT_MISSED = {
+    "read-replica": {
+        '"OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 5},': "for writers that meet",
+    },
+}
+
+CONF = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from theme.glance import words_of
+
+extensions = ["livedocs.site", "theme.glance", "theme.files"]
+
+def setup(app):
+    app.connect("doctree-read", lambda app, tree: print(app.env.docname, words_of(tree)))
+"""
+
+
+class Recipe:
+    """A recipe that has been run as far as its smoke test."""
+
+    def __init__(self, file: Path, engine: str = "sqlite"):
+        self.name, self.text = file.stem, file.read_text()
+        self.page = Page.parse(str(file), *PARSERS)
+        self.examples = list(self.page)
+        self.smoke = SMOKE.search(self.text)
+        assert self.smoke, "no section says `Smoke test: …`"
+        after = HEADING.search(self.text, self.smoke.end())
+        within = [e for e in self.examples if self.smoke.end() < e.start < after.start()]
+        self.until = within[-1]
+
+    def run(self) -> None:
+        """Run its blocks; raises `SybilFailure` when one is not as the page shows."""
+        self.page.session = self.page.begin()
+        self.folder = self.page.session.folder
+        assert list(self.folder.iterdir()) == []
+        downloads = self.folder.with_name("Downloads")
+        self.downloads = {path.name for path in downloads.iterdir()}
+        self.shown: list[tuple[Path, str]] = []  # what the recipe adds to the settings, and where
+        for example in self.examples:
+            if example.start > self.until.start:
+                break
+            example.evaluate()
+            if example.region.evaluator is place_file and example.start < self.smoke.start():
+                caption = example.region.lexemes["options"]["caption"]
+                path = caption.removesuffix(", at the end")
+                if path in SETTINGS:
+                    self.shown.append((self.folder / path, str(example.parsed).rstrip("\n") + "\n"))
+        self.page.session.close()
+
+    def commands(self) -> list[list[str]]:
+        """The commands of the smoke test, as far as they are to succeed."""
+        found = []
+        for example in self.examples:
+            is_smoke = self.smoke.end() < example.start <= self.until.start
+            if is_smoke and example.region.evaluator is run_console:
+                found += [command for command, _ in COMMAND.findall(example.parsed)]
+        if "echo $?" in found:
+            found = found[: found.index("echo $?") - 1]
+        return [shlex.split(part) for command in found for part in command.split(" && ")]
+
+    def wrong(self) -> str:
+        """What the smoke test says is wrong; "" if nothing is."""
+        before = BEFORE.get(self.name)
+        for command in [*([shlex.split(before)] if before else []), *self.commands()]:
+            process = self.command(command)
+            if process.returncode:
+                return process.stdout
+        return ""
+
+    def command(self, command: list[str]):
+        assert command[0] == "python", command
+        environment = self.page.session.environment
+        kept = {name: environment[name] for name in ("PATH", "HOME", "PYTHONDONTWRITEBYTECODE")}
+        return programs.django.run(*command[1:], cwd=self.folder, env=kept, timeout=60, merged=True)
+
+
+def without_each_line(text: str):
+    """Yield each line of some settings, and the text without it.
+
+    Of a line that can't go alone, the whole statement goes, once.
+    """
+    lines, gone = text.splitlines(keepends=True), set()
+    statements = ast.parse(text).body
+    for number, line in enumerate(lines):
+        words = line.partition("#")[0].strip()
+        if not words.strip("{}[](),") or words.startswith(('"""', "from __")):
+            continue
+        first, last = number, number + 1
+        rest = "".join(lines[:first] + lines[last:])
+        try:
+            ast.parse(rest)
+        except SyntaxError:
+            whole = next(s for s in statements if s.lineno - 1 <= number < s.end_lineno)
+            first, last = whole.lineno - 1, whole.end_lineno
+            if first in gone:
+                continue
+            gone.add(first)
+            rest = "".join(lines[:first] + lines[last:])
+        yield lines[first].strip(), rest
+
+
+@pytest.fixture(scope="module", params=PAGES, ids=lambda page: page.stem)
+def recipe(request):
+    recipe = Recipe(request.param)
+    recipe.run()
+    return recipe
+
+
+def test_nothing_but_the_page_is_used(recipe):
+    evaluators = {example.region.evaluator for example in recipe.examples}
+    assert recipe.page.project == "new"
+    assert include_file not in evaluators
+    assert skip_next not in evaluators
+    assert recipe.downloads == {f"{taken.split('/')[-1]}.zip" for taken in taken_by(recipe.text)}
+
+
+def test_each_line_of_the_settings_is_missed(recipe, subtests):
+    assert recipe.wrong() == ""
+    not_missed = NOT_MISSED.get(recipe.name, {})
+    seen = set()
+    for file, shown in recipe.shown:
+        whole = file.read_text()
+        assert shown in whole
+        try:
+            for line, rest in without_each_line(shown):
+                with subtests.test(line):
+                    seen.add(line)
+                    file.write_text(whole.replace(shown, rest))
+                    assert bool(recipe.wrong()) == (line not in not_missed)
+        finally:
+            file.write_text(whole)
+    assert not_missed.keys() <= seen
+
+
+def test_a_recipe_is_short(tmp_path):
+    shutil.copytree(ROOT / "docs/recipes", tmp_path / "docs")
+    (tmp_path / "conf.py").write_text(CONF)
+    names = "".join(f"   {page.stem}\n" for page in PAGES)
+    (tmp_path / "docs/index.rst").write_text(f"Recipes\n=======\n\n.. toctree::\n\n{names}")
+    ran = programs.pytest_and_sphinx.run(
+        *["-m", "sphinx", "-q", "-c", ".", "-b", "html", "docs", "site"], cwd=tmp_path
+    )
+    words = dict(line.split() for line in ran.stdout.splitlines())
+    assert words.keys() >= {page.stem for page in PAGES}, ran.stderr
+    long = {name: number for name, number in words.items() if int(number) > MOST}
+    assert not long, words
