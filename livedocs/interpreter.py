@@ -79,7 +79,13 @@ def serve(descriptor: str, page: str, settings: str | None = None) -> None:
             return
         try:
             ready = ready or set_up_django(settings)
+            # Where the page has a timeline, its events are noted in this process too.
+            events = sys.modules.get("livedocs_events")
+            if events:
+                events.before_block()
             answer = (*evaluate(block, line, page, namespace), databases() if settings else {})
+            if events:
+                events.after_block(namespace)
         # SystemExit too: a block that ends the session is a block that failed.
         except BaseException as error:
             answer = traceback_of(error), False, {}

@@ -27,6 +27,7 @@ from livedocs.slips import (
     report_slip,
     wrong_with_directive,
 )
+from livedocs.timelines import timelines_of, wanted
 from livedocs.zips import download, taken_by
 
 COMMAND = re.compile(r"^\$ (.*(?:\n> .*)*)\n?((?:(?!\$ ).*(?:\n|\Z))*)", re.MULTILINE)
@@ -47,6 +48,7 @@ class Page(Document):
         on_it = self.runs and (self.project or self.engine == "sqlite")
         super().__init__(text_for(text, self.engine) if on_it else blank(text), path)
         self.fingerprint = fingerprint(self.file)
+        self.timelines = timelines_of(self.text)
         self.session: Session | None = None
         # The line, path and hash of each file shown.
         self.shown: list[tuple[int, tuple[Path, str]]] = []
@@ -70,6 +72,8 @@ class Page(Document):
                     raise SybilFailure(example, wrong) from None
         if self.broken:
             raise SkipTest(f"{self.name}, line {self.broken} failed, and this block builds on it")
+        if self.session:
+            self.session.take_events()  # Those of the blocks before are not of this one.
         self.run(example)
 
     def run(self, example: Example) -> None:
@@ -77,6 +81,7 @@ class Page(Document):
         self.reached += 1
         try:
             self.session = self.session or self.begin()
+            self.session.note_events(wanted(self.timelines, example.line))
             reason, self.reason = self.reason, None
             if reason:
                 raise SkipTest(reason)
@@ -96,6 +101,8 @@ class Page(Document):
         session = Session(self.file, self.project, self.engine, standbys_of(text))
         if self.project == NEW:
             download(taken_by(text), session.folder.with_name("Downloads"))
+        if self.timelines:
+            session.environment["LIVEDOCS_EVENTS"] = str(session.events)
         return session
 
 

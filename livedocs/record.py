@@ -45,6 +45,8 @@ def pytest_runtest_call(item):
         return (yield)
     finally:
         block = {"kind": kind, "line": line, "text": text_of(page, region)}
+        if events := page.session.take_events() if page.session else []:
+            block["events"] = events
         databases = page.session.databases if page.session else {}
         ran = {"page": page.name, "fingerprint": page.fingerprint, "databases": databases}
         ran["engine"] = page.engine

@@ -65,6 +65,10 @@ class Session:
             self.environment["HOME"] = str(self.folder.parent)
         if engine != "sqlite":
             self.use_server(engine, standbys)
+        # What the page's processes do to its databases, while a timeline draws it.
+        self.events = self.folder.with_name("events")
+        self.wanted: dict | None = None
+        self.noted = 0  # How much of it was taken.
         self.interpreter: Interpreter | None = None
         # The database of each alias that was connected to: {"default": "SQLite 3.40.1"}.
         self.databases: dict[str, str] = {}
@@ -106,6 +110,39 @@ class Session:
             "PATH": os.pathsep.join([str(kind.bin), self.environment["PATH"]]),
         }
 
+    def note_events(self, wanted: dict | None) -> None:
+        """Have what is wanted noted from now on, or nothing."""
+        if wanted == self.wanted:
+            return
+        self.wanted = wanted
+        if wanted:
+            self.noted = self.events.write_text(f"{json.dumps(wanted)}\n")
+        else:
+            self.events.unlink()
+
+    def note_step(self, text: str) -> None:
+        """Begin a step of a timeline: a statement, or a command."""
+        if self.events.exists():
+            with self.events.open("a") as file:
+                file.write(json.dumps({"kind": "step", "text": text}) + "\n")
+
+    def take_events(self) -> list[dict]:
+        """What has been noted since the last time."""
+        if not self.events.exists():
+            return []
+        text = self.events.read_text()[self.noted :]
+        self.noted += len(text)
+        events, before = [], None
+        for event in map(json.loads, text.splitlines()):
+            if event["kind"] == "look":
+                same, before = before == event["databases"], event["databases"]
+                if same:  # A look before a block sees what the one after another saw.
+                    continue
+            elif event["kind"] != "step":
+                before = None
+            events.append(event)
+        return events
+
     def server_ended(self) -> str:
         """How the server ended, if this page has one and it did."""
         on_server = "LIVEDOCS_SERVER" in self.environment
@@ -113,6 +150,7 @@ class Session:
 
     def run_python(self, block: str | doctest.Example, line: int) -> str:
         """Run a block that begins on that line; return how its output differs, if it does."""
+        self.note_step(block if isinstance(block, str) else f">>> {block.source}")
         if self.interpreter is None:
             self.interpreter = Interpreter(self.page, self.folder, self.environment)
         wrong, usable, databases = self.interpreter.run(block, line)
@@ -128,6 +166,7 @@ class Session:
         would keep that for the lines that follow.
         """
         self.note_loaded()
+        self.note_step(f"$ {command}")
         states = [self.folder.with_name("before"), self.folder.with_name("after")]
         before, after = (f"{{ {STATE}; }} > {shlex.quote(str(state))}" for state in states)
         states[1].unlink(missing_ok=True)

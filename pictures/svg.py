@@ -98,11 +98,19 @@ def quoted(*lines: str) -> str:
 
 def figure(env: BuildEnvironment, picture: Picture, kind: str) -> nodes.figure:
     """The picture in the page that is being read, which is read again when this code changes."""
+    return framed(picture, name_of(env, kind), "topology")
+
+
+def name_of(env: BuildEnvironment, kind: str) -> str:
+    """A name for a picture of the page that is being read; see `inline`."""
     for file in CODE:
         env.note_dependency(file)
-    name = nodes.make_id(f"{kind}-{env.docname}-{env.new_serialno(kind)}")
+    return nodes.make_id(f"{kind}-{env.docname}-{env.new_serialno(kind)}")
+
+
+def framed(picture: Picture, name: str, *classes: str) -> nodes.figure:
     drawn = drawing("", picture.description, svg=inline(picture, name))
-    return nodes.figure("", drawn, classes=["topology"])
+    return nodes.figure("", drawn, classes=list(classes))
 
 
 def write_svg(translator, node: drawing) -> None:

@@ -6,14 +6,13 @@ its address.
 `sitecustomize` calls `watch()` in each process of a page that runs on a server.
 """
 
-import importlib.abc
-import importlib.util
 import json
 import os
-import sys
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+from livedocs_imports import after_import
 
 SQLITE = "django.db.backends.sqlite3"
 READ_ONLY = {
@@ -22,26 +21,8 @@ READ_ONLY = {
 }
 
 
-class Finder(importlib.abc.MetaPathFinder):
-    """Waits for Django's connections; a process without them pays nothing."""
-
-    def find_spec(self, name, path, target=None):
-        if name != "django.db.utils":
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
-        execute = spec.loader.exec_module
-
-        def exec_module(module):
-            execute(module)
-            wrap(module.ConnectionHandler)
-
-        spec.loader.exec_module = exec_module
-        return spec
-
-
 def watch() -> None:
-    sys.meta_path.insert(0, Finder())
+    after_import("django.db.utils", lambda module: wrap(module.ConnectionHandler))
 
 
 def wrap(handler: type) -> None:

@@ -27,3 +27,7 @@ if "LIVEDOCS_SERVER" in os.environ:
     import livedocs_engine
 
     livedocs_engine.watch()
+if "LIVEDOCS_EVENTS" in os.environ:
+    import livedocs_events
+
+    livedocs_events.watch()

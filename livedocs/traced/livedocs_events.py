@@ -1,0 +1,311 @@
+"""Notes what a process of a page does to the databases, for the page's timelines.
+
+`sitecustomize` calls `watch()` in each process of a page that has a timeline. The session keeps a
+file while a block runs that a timeline draws. Its first line says what is wanted, as JSON: the
+models, and expressions of the page's Python. Each line after it is an event, in the order in which
+the events happened, whichever process they happened in.
+"""
+
+import atexit
+import hashlib
+import json
+import os
+import re
+import sys
+from contextlib import closing, suppress
+from functools import wraps
+from pathlib import Path
+from threading import local
+from urllib.parse import unquote, urlsplit
+
+from livedocs_imports import after_import
+
+FILE = os.environ["LIVEDOCS_EVENTS"]
+WRITES = re.compile(
+    r"""\s*(INSERT|REPLACE|UPDATE|DELETE)(?: OR \w+| IGNORE)?(?: INTO| FROM)? ["`](\w+)["`]"""
+)
+READS = re.compile(r"""\b(?:FROM|JOIN) ["`](\w+)["`]""")
+SET = re.compile(r"""["`](\w+)["`] = """)
+#: Rows that are compared, when a replica's answer is compared with its primary's.
+MANY = 1000
+#: Letters of a value that are kept.
+LONG = 24
+
+state = local()
+
+
+def watch() -> None:
+    after_import("django.db.backends.utils", wrap_cursors)
+    after_import("django.db.backends.base.base", wrap_transactions)
+    atexit.register(look_at_the_end)
+
+
+def wrap_cursors(module) -> None:
+    """Note each statement where Django hands it to the driver, behind all wrappers of a project."""
+    for name in ("_execute", "_executemany"):
+        setattr(module.CursorWrapper, name, noting(getattr(module.CursorWrapper, name)))
+
+
+def noting(execute):
+    @wraps(execute)
+    def wrapper(self, sql, params, *rest):
+        seen = None if is_busy() else statement(str(sql), params, execute.__name__)
+        if seen is None:
+            return execute(self, sql, params, *rest)
+        event = {"alias": self.db.alias, **seen}
+        try:
+            result = execute(self, sql, params, *rest)
+        except Exception as error:
+            note(**event | {"kind": "refused", "error": type(error).__name__})
+            raise
+        if seen["kind"] == "write":
+            self.db.livedocs_wrote = self.db.in_atomic_block or not self.db.autocommit
+        else:
+            event |= answer(self.db, sql, params, seen["model"])
+        note(**event)
+        return result
+
+    return wrapper
+
+
+def wrap_transactions(module) -> None:
+    """Note it when the writes of a transaction are rolled back."""
+    database = module.BaseDatabaseWrapper
+    commit, rollback = database._commit, database._rollback
+
+    def _commit(self):
+        self.livedocs_wrote = False
+        return commit(self)
+
+    def _rollback(self):
+        if getattr(self, "livedocs_wrote", False) and not is_busy():
+            note(kind="rollback", alias=self.alias)
+        self.livedocs_wrote = False
+        return rollback(self)
+
+    database._commit, database._rollback = _commit, _rollback
+
+
+def is_busy() -> bool:
+    """Whether this thread asks a database for us, which is nothing that the page did."""
+    return getattr(state, "busy", False)
+
+
+class busy:
+    def __enter__(self):
+        self.before, state.busy = is_busy(), True
+
+    def __exit__(self, *exception):
+        state.busy = self.before
+
+
+def wanted() -> dict | None:
+    """What the first line of the file says; None while no timeline draws what happens."""
+    try:
+        with open(FILE) as file:
+            return json.loads(file.readline())
+    except FileNotFoundError:
+        return None
+
+
+def tables() -> dict[str, tuple[str, str | None]]:
+    """The models to watch, by their tables: each one's label, and the column to show, or None."""
+    from django.apps import apps
+    from django.core.exceptions import FieldDoesNotExist
+
+    found, asked = {}, wanted()
+    if not asked or not apps.ready:
+        return {}
+    for name in asked["models"]:
+        label, field = ".".join(name.split(".")[:2]), ".".join(name.split(".")[2:])
+        try:
+            model = apps.get_model(label)._meta
+            column = model.get_field(field).column if field else None
+        except (LookupError, ValueError, FieldDoesNotExist):
+            note(kind="unknown", model=name)
+        else:
+            found[model.db_table] = model.label, column
+    return found
+
+
+def note(**event) -> None:
+    """Add a line to the file, if it is still there."""
+    line = json.dumps({"process": os.getpid(), **event}) + "\n"
+    with suppress(FileNotFoundError):
+        file = os.open(FILE, os.O_WRONLY | os.O_APPEND)
+        os.write(file, line.encode())
+        os.close(file)
+
+
+def statement(sql: str, params, how: str) -> dict | None:
+    """What a statement does to a model that is watched, if to any."""
+    known = tables()
+    if write := WRITES.match(sql):
+        verb, table = write.groups()
+        if table not in known:
+            return None
+        label, column = known[table]
+        event = {"kind": "write", "model": label, "verb": verb}
+        if column and how == "_execute" and (value := written(sql, params or (), column)):
+            event["value"] = value
+        elif verb == "UPDATE":
+            event["columns"] = SET.findall(sql.partition(" WHERE ")[0])
+        return event
+    if not re.match(r"[\s(]*SELECT\b", sql):
+        return None
+    read = next((known[table] for table in READS.findall(sql) if table in known), None)
+    return read and {"kind": "read", "model": read[0]}
+
+
+def written(sql: str, params, column: str) -> str | None:
+    """The value that one row's INSERT or UPDATE gives a column, if it is a parameter."""
+    if match := re.match(r"""\s*\w+ [^(]*\(([^)]*)\) VALUES \(((?:%s(?:, )?)+)\)(?!,)""", sql):
+        columns = re.findall(r"""["`](\w+)["`]""", match[1])
+        if column in columns and len(columns) == match[2].count("%s"):
+            return short(params[columns.index(column)])
+    elif match := re.search(rf"""["`]{column}["`] = %s""", sql.partition(" WHERE ")[0]):
+        return short(params[sql[: match.start()].count("%s")])
+    return None
+
+
+def answer(database, sql, params, model: str) -> dict:
+    """What a query that has just been answered is answered, by the same query sent again.
+
+    Of a replica (an alias whose ``TEST`` names a ``MIRROR``) also what its primary answers, if
+    that is something else: the read was stale.
+    """
+    from django.db import connections
+
+    column = next(column for label, column in tables().values() if label == model)
+    with busy(), suppress(Exception), closing(database.create_cursor()) as cursor:
+        told, rows = ask(cursor, sql, params, column)
+        event = {"answer": told}
+        primary = connections[database.alias].settings_dict["TEST"]["MIRROR"]
+        with suppress(Exception):
+            if primary:
+                with cursor_of(primary) as cursor:
+                    now, theirs = ask(cursor, sql, params, column)
+                event |= {"stale": now, "primary": primary} if theirs != rows else {}
+        return event
+    return {}
+
+
+def ask(cursor, sql, params, column: str | None) -> tuple[str, list[tuple]]:
+    """The answer to a query, in a few letters and as rows."""
+    cursor.execute(sql) if params is None else cursor.execute(sql, params)
+    rows = [tuple(row) for row in cursor.fetchmany(MANY)]
+    names = [part[0] for part in cursor.description]
+    exists = re.match(r"\s*SELECT (1|%s) AS ", str(sql))
+    if not rows:
+        return "no row", rows
+    if len(rows) == 1 and column in names:
+        return short(rows[0][names.index(column)]), rows
+    if len(rows) == 1 and len(names) == 1 and not exists:
+        return short(rows[0][0]), rows
+    return count(len(rows)), rows
+
+
+def count(rows: int) -> str:
+    return f"{rows:,} row{'s' * (rows != 1)}"
+
+
+def short(value) -> str:
+    text = " ".join(str(value).split())
+    text = text if len(text) <= LONG else f"{text[: LONG - 1]}…"
+    return f"“{text}”" if isinstance(value, str) else text
+
+
+class cursor_of:
+    """A cursor on an alias: within this thread's transaction if it has one, else a new connection.
+
+    No signal is sent, and a file of SQLite's that is not there is not made.
+    """
+
+    def __init__(self, alias: str, new: bool = False):
+        self.alias, self.new, self.opened = alias, new, None
+
+    def __enter__(self):
+        from django.db import connections
+
+        database = connections[self.alias]
+        if self.new or database.connection is None:
+            database = database.copy()
+            if database.vendor == "sqlite":
+                name = str(database.settings_dict["NAME"])
+                path = unquote(urlsplit(name).path) if name.startswith("file:") else name
+                database.settings_dict["NAME"] = f"{Path(path).absolute().as_uri()}?mode=ro"
+            parameters = database.get_connection_params()
+            self.opened = database.connection = database.get_new_connection(parameters)
+        self.cursor = database.create_cursor()
+        return self.cursor
+
+    def __exit__(self, *exception):
+        with suppress(Exception):
+            self.cursor.close()
+        with suppress(Exception):
+            if self.opened:
+                self.opened.close()
+
+
+def look(before: bool = False) -> None:
+    """Note what each database holds of the models that are watched, before a block or after it."""
+    from django.db import connections
+
+    known, databases = tables(), {}
+    if not known:
+        return
+    with busy():
+        for alias in connections:
+            settings = connections[alias].settings_dict
+            if settings["ENGINE"] == "django.db.backends.dummy":
+                continue
+            holds = {}
+            try:
+                with cursor_of(alias, new=True) as cursor:
+                    for table, (label, _) in known.items():
+                        holds[label] = contents(cursor, connections[alias].ops.quote_name(table))
+            except Exception:
+                holds = None  # it does not answer
+            databases[alias] = {"primary": settings["TEST"]["MIRROR"], "holds": holds}
+    note(kind="look", before=before, databases=databases)
+
+
+def contents(cursor, table: str) -> list | None:
+    """How many rows a table has, and a hash of them; None where it is not yet."""
+    try:
+        cursor.execute(f"SELECT * FROM {table}")
+    except Exception:
+        with suppress(Exception):
+            cursor.connection.rollback()
+        return None
+    rows = sorted(repr(tuple(row)) for row in cursor.fetchall())
+    return [len(rows), hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]]
+
+
+def look_at_the_end() -> None:
+    """At the end of a command: what it has changed, in ways that Django may not see."""
+    apps = sys.modules.get("django.apps")
+    if apps and apps.apps.ready:
+        with suppress(Exception):
+            look()
+
+
+def before_block() -> None:
+    """Before a block of the page's interpreter: what did commands do that are not Django's?"""
+    with suppress(Exception):
+        look(before=True)
+
+
+def after_block(namespace: dict) -> None:
+    """After a block of the page's interpreter: what is where, and what is watched besides."""
+    with suppress(Exception):
+        look()
+    for name, expression in ((wanted() or {}).get("watch") or {}).items():
+        with busy():
+            try:
+                value = eval(expression, namespace)
+            except NameError:
+                continue  # the page has yet to define it
+            except Exception as error:
+                value = f"{type(error).__name__}: {error}"
+        note(kind="watch", name=name, value=short(str(value)).strip("“”"), on=bool(value))

@@ -1,0 +1,221 @@
+"""A picture of what a page did to its databases: drawn from its run, and from nothing else."""
+
+import re
+import shutil
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from livedocs.timelines import Timeline, timelines_of
+
+ROOT = Path(__file__).parents[1]
+SVG = "{http://www.w3.org/2000/svg}"
+CONF = """
+import os, sys
+sys.path.insert(0, os.path.dirname(__file__))
+extensions = ["livedocs.site", "pictures"]
+"""
+SETTINGS = """
+def sqlite(**more):
+    return {"ENGINE": "django.db.backends.sqlite3", **more}
+
+DATABASES = {
+    "default": sqlite(NAME="default.sqlite3"),
+    "copy": sqlite(NAME="file:copy.sqlite3?mode=ro", TEST={"MIRROR": "default"}),
+    "other": sqlite(NAME="other.sqlite3"),
+}
+INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth"]
+"""
+TOP = """
+:project: tea
+
+Title
+=====
+
+.. code-block:: console
+
+   $ python manage.py migrate --verbosity 0
+   $ cp default.sqlite3 copy.sqlite3
+
+>>> from django.contrib.auth.models import Group
+>>> ghost = Group.objects.create(name="ghost")
+>>> ghost.delete()[0]
+1
+"""
+WRITE = '>>> black = Group.objects.create(name="black")\n'
+PAGE = """
+A stale read
+------------
+
+{write}>>> Group.objects.using("copy").filter(name="black").exists()
+False
+
+.. code-block:: console
+
+   $ cp default.sqlite3 copy.sqlite3
+
+>>> [group.name for group in Group.objects.using("copy")]
+['black']
+
+.. timeline:: auth.Group.name
+
+   A *caption*.
+"""
+
+
+@pytest.fixture
+def tea(house):
+    """A house whose project has a primary and a replica, which a page copies; and one that draws.
+
+    Its function runs a page, builds the site, and returns the warnings and the index as HTML.
+    """
+    shutil.copytree(
+        ROOT / "pictures", house.folder / "pictures", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    house.write("conf.py", CONF)
+    house.write("examples/tea/shop/settings.py", SETTINGS)
+
+    def built(text, run=True):
+        house.page(f"{TOP}{text}".lstrip("\n"), "docs/index.rst")
+        if run:
+            counts, printed = house.run()
+            assert counts.keys() == {"passed"}, printed
+        _, warnings, html = house.build()
+        return warnings, html
+
+    tea = built
+    tea.house = house
+    return tea
+
+
+def picture(html):
+    """The words of the picture on a page, the classes of its marks, and all its letters."""
+    svg = ElementTree.fromstring(re.search("<svg.*?</svg>", html, re.DOTALL)[0])
+    marks = [group.get("class") for group in svg.iter(f"{SVG}g") if group.get("class")]
+    letters = [text.text for text in svg.iter(f"{SVG}text")]
+    return svg.findtext(f"{SVG}desc"), marks, letters
+
+
+def test_what_is_drawn_is_what_happened(tea):
+    warnings, html = tea(PAGE.format(write=WRITE))
+    assert warnings == ""
+    words, marks, letters = picture(html)
+    assert words == (
+        '1. >>> black = Group.objects.create(name="black"): '
+        "default: INSERT of auth.Group: “black”. "
+        '2. >>> Group.objects.using("copy").filter(name="black").exists(): '
+        "copy is read, auth.Group: no row. This read is stale: default would answer 1 row. "
+        "3. $ cp default.sqlite3 copy.sqlite3: copy has what default has. "
+        '4. >>> [group.name for group in Group.objects.using("copy")]: '
+        "copy is read, auth.Group: “black”."
+    )
+    assert marks[:4] == ["write", "stale", "arrival", "read"]
+    assert {"default", "copy", "stale", "no row", "behind its primary"} <= set(letters)
+    assert "ghost" not in html.partition("<svg")[2].partition("</svg>")[0]  # Of another section.
+    assert "other" not in letters  # Nothing happened there.
+    assert "A <em>caption</em>." in html.partition("<figcaption>")[2]
+
+
+def test_without_the_write_it_is_another_picture(tea):
+    # The replica is told nothing, so that only the write can have been what it lacked.
+    warnings, html = tea(PAGE.format(write="").replace("['black']", "[]"))
+    words, marks, letters = picture(html)
+    assert warnings == ""
+    assert "INSERT" not in words and "stale" not in words
+    assert [mark for mark in marks if mark in ("write", "stale", "arrival")] == []
+    assert marks[:2] == ["read", "read"] and "no row" in letters
+
+
+def test_a_name_that_is_none_is_a_warning(tea):
+    page = PAGE.format(write=WRITE)
+    warnings, _ = tea(page.replace("auth.Group.name", "auth.Grup auth.Group.nam auth.User"))
+    for name in ("auth.Grup", "auth.Group.nam"):
+        assert f".. timeline:: the project has no model, or no field, {name}" in warnings
+    assert re.search(
+        r"index\.rst:\d+: WARNING: \.\. timeline:: no statement of lines 16 to \d+ reads or writes "
+        "auth.User: it draws the blocks between the heading above and itself",
+        warnings,
+    )
+
+
+def test_without_a_run_a_page_says_what_it_lacks(tea):
+    _, html = tea(PAGE.format(write=WRITE), run=False)
+    assert "<svg" not in html
+    assert "It is drawn from a run of this page, and this site was built without one." in html
+
+
+HARD = """
+>>> from django.contrib.auth.models import Group
+>>> from django.db import transaction
+>>> Group.objects.using("copy").create(name="green")
+Traceback (most recent call last):
+    ...
+django.db.utils.OperationalError: attempt to write a readonly database
+>>> with transaction.atomic():
+...     white = Group.objects.create(name="white")
+...     transaction.set_rollback(True)
+>>> for name in ("oolong", "sencha", "matcha"):
+...     count = Group.objects.create(name=name) and Group.objects.count()
+>>> count
+3
+
+.. code-block:: console
+
+   $ mv other.sqlite3 away.sqlite3
+
+>>> count = 0
+
+.. code-block:: console
+
+   $ mv away.sqlite3 other.sqlite3
+
+.. timeline:: auth.Group.name
+   :watch:
+      count = count
+      yes = count and "a cup of tea, or two, or three"
+"""
+
+
+def test_what_is_refused_rolled_back_repeated_gone_or_watched(tea):
+    migrate = ".. code-block:: console\n\n   $ python manage.py migrate --database other -v 0\n"
+    warnings, html = tea(f"\n{migrate}\nHard\n----\n{HARD}")
+    words, marks, letters = picture(html)
+    assert warnings == ""
+    assert "copy refuses the INSERT of auth.Group: OperationalError." in words
+    assert "default: INSERT of auth.Group: “white”; default: what the transaction wrote" in words
+    assert "INSERT × 3" in letters and "“oolong”" not in letters
+    assert {"1", "2", "3"} <= set(letters)  # Three reads, whose answers were not alike.
+    assert "$ mv other.sqlite3 away.sqlite3: other does not answer any more." in words
+    assert "count is 3; yes is a cup of tea, or two, …." in words
+    assert "count is 0; yes is 0" in words
+    assert {"refused", "rollback", "gone"} <= set(marks)
+
+
+def test_only_the_blocks_of_a_timeline_are_noted(tea):
+    tea(PAGE.format(write=WRITE))
+    (run,) = tea.house.record()["docs/index.rst"].values()
+    noted = {block["text"] for block in run["blocks"].values() if block.get("events")}
+    assert not any("ghost" in text or "migrate" in text for text in noted)
+    assert any("black" in text for text in noted)
+
+
+def test_a_page_without_a_timeline_notes_nothing(house):
+    house.page(
+        ":project: tea\n\n>>> import os, sys\n>>> 'LIVEDOCS_EVENTS' in os.environ\nFalse\n"
+        ">>> 'livedocs_events' in sys.modules\nFalse\n"
+    )
+    counts, printed = house.run()
+    assert counts == {"passed": 4}, printed
+
+
+def test_a_timeline_draws_what_stands_between_it_and_the_heading_or_timeline_above():
+    text = (
+        "Title\n=====\n\n>>> 1\n\nSection\n-------\n\n>>> 2\n\n.. timeline:: a.B.c d.E\n"
+        "   :watch: its name = x == 1\n\n   Caption.\n\n>>> 3\n\n.. timeline:: a.B\n   :watch:\n"
+        "      one = 1\n      two = 2\n"
+    )
+    assert timelines_of(text) == [
+        Timeline(11, 6, ("a.B.c", "d.E"), {"its name": "x == 1"}),
+        Timeline(18, 11, ("a.B",), {"one": "1", "two": "2"}),
+    ]
