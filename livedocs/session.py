@@ -69,6 +69,7 @@ class Session:
         self.events = self.folder.with_name("events")
         self.wanted: dict | None = None
         self.noted = 0  # How much of it was taken.
+        self.seen: dict | None = None  # What the databases held, if nothing was done since.
         self.interpreter: Interpreter | None = None
         # The database of each alias that was connected to: {"default": "SQLite 3.40.1"}.
         self.databases: dict[str, str] = {}
@@ -114,7 +115,7 @@ class Session:
         """Have what is wanted noted from now on, or nothing."""
         if wanted == self.wanted:
             return
-        self.wanted = wanted
+        self.wanted, self.seen = wanted, None
         if wanted:
             self.noted = self.events.write_text(f"{json.dumps(wanted)}\n")
         else:
@@ -132,14 +133,14 @@ class Session:
             return []
         text = self.events.read_text()[self.noted :]
         self.noted += len(text)
-        events, before = [], None
+        events = []
         for event in map(json.loads, text.splitlines()):
             if event["kind"] == "look":
-                same, before = before == event["databases"], event["databases"]
-                if same:  # A look before a block sees what the one after another saw.
+                same, self.seen = self.seen == event["databases"], event["databases"]
+                if same:  # A look before a block mostly sees what the one after another saw.
                     continue
             elif event["kind"] != "step":
-                before = None
+                self.seen = None
             events.append(event)
         return events
 

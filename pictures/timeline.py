@@ -118,7 +118,12 @@ class Reader:
         self.run.steps.append(Step(""))
         for event in in_order(events):
             getattr(self, f"on_{event['kind']}")(**event)
-        self.run.steps = [step for step in self.run.steps if step.marks or step.watched]
+        watched, steps = {}, []
+        for step in self.run.steps:
+            now = watched | step.watched
+            steps += [step] if step.marks or now != watched else []
+            watched = now
+        self.run.steps = steps
         return self.run
 
     @property

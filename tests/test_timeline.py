@@ -187,9 +187,21 @@ def test_what_is_refused_rolled_back_repeated_gone_or_watched(tea):
     assert "INSERT × 3" in letters and "“oolong”" not in letters
     assert {"1", "2", "3"} <= set(letters)  # Three reads, whose answers were not alike.
     assert "$ mv other.sqlite3 away.sqlite3: other does not answer any more." in words
-    assert "count is 3; yes is a cup of tea, or two, …." in words
+    assert "count is 3; yes is a cup of tea, or two, o…" in words
     assert "count is 0; yes is 0" in words
     assert {"refused", "rollback", "gone"} <= set(marks)
+
+
+def test_a_second_timeline_knows_where_the_replica_stood(tea):
+    more = PAGE.format(write=WRITE).replace("   A *caption*.\n", "") + (
+        '>>> green = Group.objects.create(name="green")\n\n.. timeline:: auth.Group\n'
+    )
+    _, html = tea(more)
+    words, _, letters = picture(html.partition("</svg>")[2])
+    assert (
+        words == '1. >>> green = Group.objects.create(name="green"): default: INSERT of auth.Group.'
+    )
+    assert "behind its primary" in letters and "copy" in letters
 
 
 def test_only_the_blocks_of_a_timeline_are_noted(tea):
