@@ -271,7 +271,7 @@ def test_code_without_prompts_is_copied_whole(open_page):
 
 
 def test_a_caption_leads_to_the_whole_file_which_is_copied_without_its_numbers(open_page):
-    page = open_page("/patterns/replication.html", permissions=["clipboard-read"])
+    page = open_page("/patterns/read-your-writes.html", permissions=["clipboard-read"])
     page.locator(".caption-text a", has_text="replicas/reading.py").first.click()
     page.wait_for_load_state()
     line = page.locator(":target")
