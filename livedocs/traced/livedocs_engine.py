@@ -46,6 +46,8 @@ def change(databases: dict[str, dict]) -> None:
     if server["mixed"]:
         # The second that one may write to: a replica is of its primary's engine.
         ours = [alias for alias in ours if not is_replica(databases[alias])][1:2]
+    standbys = {alias: server["standbys"][alias] for alias in ours if alias in server["standbys"]}
+    primaries = [place_of(databases[alias]) for alias in ours if alias not in standbys]
     for alias in ours:
         database = databases[alias]
         if not (name := name_of(str(database.get("NAME") or ""))):
@@ -53,13 +55,19 @@ def change(databases: dict[str, dict]) -> None:
         if database["ENGINE"] == engine:
             if not server["new"]:  # A page may have servers of its own.
                 continue
-            address = server["standbys"].get(alias, server["address"])
+            is_standby = alias in standbys and place_of(database) not in primaries
+            address = standbys[alias] if is_standby else server["address"]
             database |= {"PASSWORD": "", "PORT": ""} | address
         else:
             options = READ_ONLY[engine] if is_read_only(database) else {}
             database |= {"ENGINE": engine, "NAME": name, "OPTIONS": dict(options)}
             database |= server["address"]
         create(name, engine, server["address"])
+
+
+def place_of(database: dict) -> tuple[str, str]:
+    """Where its server is: a test may give a standby's alias the address of the primary."""
+    return database.get("HOST", ""), str(database.get("PORT", ""))
 
 
 def is_read_only(database: dict) -> bool:
