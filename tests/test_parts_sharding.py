@@ -1,4 +1,4 @@
-"""What docs/patterns/sharding.rst says of the parts of ``sharding`` that one can leave out."""
+"""What docs/patterns/sharding-app.rst says of the parts of ``sharding`` that one can leave out."""
 
 import shutil
 
