@@ -47,10 +47,6 @@ copybutton_prompt_is_regexp = True
 
 revealjs_html_theme = "deck"
 revealjs_static_path = ["theme/static/favicon.svg"]
-revealjs_script_plugins = [
-    {"name": "RevealHighlight", "src": "revealjs/plugin/highlight/highlight.js"},
-    {"name": "RevealNotes", "src": "revealjs/plugin/notes/notes.js"},
-]
 revealjs_script_conf = {
     "width": 1280,
     "height": 720,

@@ -5,26 +5,34 @@ import json
 import re
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from docutils import nodes
 from looks import audit
 
 from livedocs.engines import of_page
+from slides.deck import say_address
+from slides.deck import site as link_to_site
 from slides.to_pdf import count_pages, print_deck
 
 ROOT = Path(__file__).parents[2]
 
-# Goes through the slides, with all their steps, and tells of each what does not fit.
+# Goes through the slides, with all their steps, and tells of each what does not fit, and what is
+# too small to be read from the last row: code, and the letters of a picture.
 OVERFLOWS = """() => Reveal.getSlides().flatMap((slide) => {
     const {h, v} = Reveal.getIndices(slide);
     Reveal.slide(h, v, 99);
     const title = slide.querySelector("h1, h2, h3").textContent, wrong = [];
     if (slide.scrollWidth > 1280 || slide.scrollHeight > 680) wrong.push(`${title}: the slide`);
-    for (const code of slide.querySelectorAll("pre code")) {
+    for (const code of slide.querySelectorAll("pre")) {
         if (code.scrollWidth > code.clientWidth || code.scrollHeight > code.clientHeight)
             wrong.push(`${title}: its code`);
-        if (parseFloat(getComputedStyle(code).fontSize) < 20) wrong.push(`${title}: small code`);
+        if (parseFloat(getComputedStyle(code).fontSize) < 24) wrong.push(`${title}: small code`);
     }
+    for (const text of slide.querySelectorAll("svg text"))
+        if (parseFloat(getComputedStyle(text).fontSize) * text.getScreenCTM().a < 24)
+            wrong.push(`${title}: small letters: ${text.textContent}`);
     return wrong;
 })"""
 SHOW = """(part) => {
@@ -45,7 +53,8 @@ TALK = """() => Reveal.getSlides().map((slide) => {
         title: read("h1, h2, h3").join(),
         seconds: Number(slide.dataset.timing ?? 0),
         notes: read("aside.notes").join(),
-        code: read("pre code").join("\\n"),
+        code: read("pre").join("\\n"),
+        blocks: read("pre"),
         heads: read("th"),
         drawn: read("svg").length > 0,
     };
@@ -90,17 +99,52 @@ def test_the_keys_move_and_step(deck):
     assert press(deck, "Home") == [0, 0, 0]
 
 
+# The lines of code on the current slide that have colours.
+BRIGHT = """() => [...Reveal.getCurrentSlide().querySelectorAll(".k")]
+    .filter((word) => word.textContent === "def" && getComputedStyle(word).fontWeight > 400)
+    .map((word) => word.nextElementSibling.textContent)"""
+
+
 def test_code_is_stepped_through(deck):
     deck.evaluate("Reveal.slide(2, 1)")
-    steps = deck.locator(".present .present pre code")
-    bright = [step.locator(".highlight-line").first.text_content() for step in steps.all()]
-    assert [line.split("(")[0].strip() for line in bright] == [
-        "def db_for_read",
-        "def db_for_write",
-        "def allow_relation",
-        "def allow_migrate",
-    ]
-    assert [press(deck, "ArrowDown")[2] for _ in range(3)] == [1, 2, 3]
+    assert deck.evaluate(BRIGHT) == ["db_for_read"]
+    for step, name in enumerate(["db_for_write", "allow_relation", "allow_migrate"], 1):
+        assert press(deck, "ArrowDown")[2] == step
+        assert deck.evaluate(BRIGHT) == [name]
+    press(deck, "ArrowUp")
+    assert deck.evaluate(BRIGHT) == ["allow_relation"]
+
+
+def test_no_slide_begins_or_ends_inside_of_a_dict(deck):
+    for slide in deck.evaluate(TALK):
+        for block in slide["blocks"]:
+            for first, last in ("{}", "[]", "()"):
+                assert block.count(first) == block.count(last), (slide["title"], block)
+
+
+def test_the_first_slide_and_the_last_name_the_keys_and_the_site(deck):
+    ends = deck.evaluate("""() => Reveal.getSlides().map((slide) => [
+        [...slide.querySelectorAll("kbd")].map((key) => key.textContent),
+        [...slide.querySelectorAll("a")].map((link) => link.getAttribute("href")),
+    ])""")
+    for keys, links in (ends[0], ends[-1]):
+        assert {"S", "F", "Esc", "?"} == set(keys)
+        assert "../index.html" in links
+    deck.evaluate("Reveal.next()")
+    help_ = press(deck, "Shift+?") and deck.locator(".r-overlay-help").inner_text()
+    assert all(re.search(rf"\b{key}\b", help_) for key in ("S", "F", "ESC"))
+
+
+def test_the_address_of_the_site_can_be_read_where_it_has_one():
+    def shown(address):
+        links, _ = link_to_site("site", "", "The site", 1, None)
+        said = nodes.paragraph("", "", *links)
+        app = SimpleNamespace(config=SimpleNamespace(html_baseurl=address))
+        say_address(app, said, "index")
+        return said.astext()
+
+    assert shown("") == "The site"
+    assert shown("https://example.org/docs/") == "The site (https://example.org/docs/)"
 
 
 def test_the_overview_and_the_help(deck):
@@ -200,7 +244,9 @@ def test_axe_finds_nothing(open_deck, dark):
         ".fragment",
         "table",
         ".code-block-caption",
-        ".hljs-string",
+        "pre .s2",
+        ".stepped",
+        "kbd",
         "svg",
         "a",
     ):
@@ -243,8 +289,8 @@ def test_it_asks_no_other_host_and_weighs_little(deck, site):
     assert [url for url in deck.requests if not url.startswith((site, "data:"))] == []
     requests = [url for url in deck.requests if url.startswith(site)]
     weight = sum(len(gzip.compress(deck.request.get(url).body())) for url in requests)
-    assert len(requests) <= 8
-    assert weight < 400_000
+    assert len(requests) <= 6
+    assert weight < 70_000
 
 
 def test_the_page_says_what_it_is(deck):
