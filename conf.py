@@ -38,7 +38,6 @@ html_context = {"edits": addresses.edits(os.environ, ROOT)}
 html_js_files = ["site.js"]
 html_copy_source = False
 html_use_index = False  # The glossary is the index.
-html_show_search_summary = False  # Each result would fetch its whole page; theme/ says what it is.
 notfound_urls_prefix = urlsplit(html_baseurl).path or "/"
 
 # Commands and statements are copied, their prompts and output are not.

@@ -19,8 +19,13 @@ from sphinx.highlighting import PygmentsBridge
 FOLDER = Path(__file__).parent
 DARK = "a11y-high-contrast-dark"
 
-# RTD's scripts, 35 KB, are for the menu, its buttons and a scroll spy: site.js has the first two.
-UNUSED_SCRIPTS = {"jquery.js", "_sphinx_javascript_frameworks_compat.js"}
+# RTD's scripts, 35 KB, are for the menu, its buttons and a scroll spy: site.js has these. Sphinx's
+# marks each word of a query on the page that is opened: 160 on a page are of no help.
+UNUSED_SCRIPTS = {
+    "jquery.js",
+    "_sphinx_javascript_frameworks_compat.js",
+    "sphinx_highlight.js",
+}
 # Of no use on a page without code; copybutton.css has its few needed rules in site.css.
 SCRIPTS_FOR_CODE = {"clipboard.min.js", "copybutton.js"}
 UNUSED_STYLES = {"copybutton.css"}
@@ -68,12 +73,6 @@ def add_context(app: Sphinx, pagename: str, template: str, context: dict, doctre
     context["favicon"] = "data:image/svg+xml," + quote(
         (FOLDER / "static/favicon.svg").read_text().strip()
     )
-    if pagename == "search":
-        context["summaries"] = {
-            docname: fields["summary"]
-            for docname, fields in sorted(app.env.metadata.items())
-            if "summary" in fields
-        }
 
 
 def drop_fonts(app: Sphinx, exception: Exception | None) -> None:
@@ -123,4 +122,5 @@ def setup(app: Sphinx) -> dict:
     app.connect("build-finished", list_pages)
     app.setup_extension("theme.files")
     app.setup_extension("theme.glance")
+    app.setup_extension("theme.search")
     return {"parallel_read_safe": True, "parallel_write_safe": True, "env_version": 1}

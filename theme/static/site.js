@@ -45,19 +45,6 @@ for (const table of document.querySelectorAll("table.docutils")) {
     [...row.cells].forEach((cell, column) => (cell.dataset.column = heads[column]));
 }
 
-// Under each search result, what its page is about. Sphinx would fetch every page that it found.
-const summaries = document.getElementById("summaries");
-if (summaries) {
-  const about = JSON.parse(summaries.textContent);
-  new MutationObserver((changes) => {
-    for (const result of changes.flatMap((change) => [...change.addedNodes])) {
-      const link = result.nodeName === "LI" && result.querySelector("a");
-      const page = link && link.getAttribute("href").replace(/\.html.*$/, "");
-      if (about[page]) result.append(Object.assign(document.createElement("p"), { textContent: about[page] }));
-    }
-  }).observe(document.getElementById("search-results"), { childList: true, subtree: true });
-}
-
 // Tabs for engines: those that follow each other are a group, of which one is shown. The choice holds
 // for all groups, and on every page. Without this script all are shown, each under its name.
 const groups = [];
