@@ -43,7 +43,8 @@ class Index {
     this.among = new Map(); // In how many sections each word is.
     for (const { weights } of this.sections)
       for (const word of weights.keys()) this.among.set(word, (this.among.get(word) || 0) + 1);
-    this.words = Object.entries(words).map(([said, ours]) => [stems(said), stems(ours), ours]);
+    this.words = Object.entries(words).map(([said, ours]) => [stems(said), stems(ours), ours])
+      .sort(([one], [other]) => other.length - one.length);
   }
 
   rarity(word) {
@@ -55,8 +56,13 @@ class Index {
   read(query) {
     const typed = stems(query.replace(/\b(?:\w+\.)+(?=[A-Z]\w*(?:Error|Exception|Forbidden|DoesNotExist|Configured))/g, ""));
     const inside = ` ${typed.join(" ")} `;
-    const found = this.words.filter(([said]) => inside.includes(` ${said.join(" ")} `));
-    const weights = new Map(typed.map((word) => [word, 1]));
+    const found = [];
+    let rest = inside;
+    for (const entry of this.words) { // Of these the longest come first: "master slave" is not "slave".
+      const said = ` ${entry[0].join(" ")} `;
+      if (rest.includes(said)) found.push(entry), (rest = rest.replace(said, "  "));
+    }
+    const weights = new Map(typed.map((word) => [word, rest.includes(` ${word} `) ? 1 : MORE]));
     for (const [, ours] of found)
       for (const word of ours) if (!weights.has(word)) weights.set(word, MORE);
     const last = typed.at(-1);
@@ -64,7 +70,7 @@ class Index {
       for (const word of this.among.keys()) if (word.startsWith(last)) weights.set(word, MORE);
     return {
       weights, also: found.map(([, , ours]) => ours),
-      pairs: [...new Set(pairsOf(typed)), ...found.flatMap(([, ours]) => pairsOf(ours))],
+      pairs: [...new Set(pairsOf(stems(rest))), ...found.flatMap(([, ours]) => pairsOf(ours))],
       unknown: [...new Set(split(query))].filter((word) => !this.among.has(stem(word))),
     };
   }
