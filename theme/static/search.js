@@ -5,7 +5,7 @@
 // are in its title or follow each other as in the query. No word is required: a pasted message has names in it
 // that only its reader knows.
 
-const TITLE = 5, PAGE = 1, MORE = 0.6, SHOWN = 20, EXCERPT = 260;
+const TITLE = 5, PAGE = 1, MORE = 0.5, LESS = 0.5, SHOWN = 20, EXCERPT = 260;
 const split = (text) => text.toLowerCase().match(/[\p{L}\p{N}_]+/gu) || [];
 // "databases" and "database" are one word, and so are "moving" and "moved"; a name of code is as it is.
 const stem = (word) => (/[_\d]/.test(word) || word.length < 4 ? word
@@ -62,7 +62,7 @@ class Index {
       const said = ` ${entry[0].join(" ")} `;
       if (rest.includes(said)) found.push(entry), (rest = rest.replace(said, "  "));
     }
-    const weights = new Map(typed.map((word) => [word, rest.includes(` ${word} `) ? 1 : MORE]));
+    const weights = new Map(typed.map((word) => [word, rest.includes(` ${word} `) ? 1 : LESS]));
     for (const [, ours] of found)
       for (const word of ours) if (!weights.has(word)) weights.set(word, MORE);
     const last = typed.at(-1);
@@ -70,7 +70,7 @@ class Index {
       for (const word of this.among.keys()) if (word.startsWith(last)) weights.set(word, MORE);
     return {
       weights, also: found.map(([, , ours]) => ours),
-      pairs: [...new Set(pairsOf(stems(rest))), ...found.flatMap(([, ours]) => pairsOf(ours))],
+      pairs: [...new Set(pairsOf(typed)), ...found.flatMap(([, ours]) => pairsOf(ours))],
       unknown: [...new Set(split(query))].filter((word) => !this.among.has(stem(word))),
     };
   }
