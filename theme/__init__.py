@@ -60,7 +60,10 @@ def add_context(app: Sphinx, pagename: str, template: str, context: dict, doctre
     body = context.get("body", "")
     has_code = 'class="highlight"' in body
     # Code that scrolls can be reached, and scrolled, by keyboard.
-    context["body"] = body.replace("<pre>", '<pre tabindex="0">')
+    body = body.replace("<pre>", '<pre tabindex="0">')
+    if context.get("display_toc"):
+        body = body.replace("</h1>", "</h1>\n" + contents(context["toc"]), 1)
+    context["body"] = body
     unused = UNUSED_SCRIPTS if has_code else UNUSED_SCRIPTS | SCRIPTS_FOR_CODE
     context["script_files"] = [
         script for script in context["script_files"] if Path(script.filename).name not in unused
@@ -72,6 +75,15 @@ def add_context(app: Sphinx, pagename: str, template: str, context: dict, doctre
     # In the page itself: not a request, nor a 404 when a page is opened from a folder.
     context["favicon"] = "data:image/svg+xml," + quote(
         (FOLDER / "static/favicon.svg").read_text().strip()
+    )
+
+
+def contents(toc: str) -> str:
+    """The sections of a page, to stand below its title; Sphinx has them in an entry for the page."""
+    sections = toc.partition("</a>")[2].rpartition("</li>")[0].strip()
+    return (
+        '<nav class="toc" aria-label="On this page"><details><summary>On this page '
+        f'<span class="here"></span></summary>{sections}</details></nav>'
     )
 
 

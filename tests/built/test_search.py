@@ -34,14 +34,14 @@ def sections():
 
 @pytest.fixture(scope="module")
 def labels(sections):
-    """The address of the section that each label is at: docutils writes more than one as spans."""
+    """The address of the section that each label is at, which docutils writes as spans in it."""
     found = {}
     for page in {page for page, _ in sections}:
         for section, more in re.findall(
             r'<section id="([^"]*)">((?:\s*<span id="[^"]*"></span>)*)', (SITE / page).read_text()
         ):
-            for label in [section, *re.findall('id="(.*?)"', more)]:
-                found.setdefault(label, (page, section))
+            found.setdefault(section, (page, section))
+            found |= dict.fromkeys(re.findall('id="(.*?)"', more), (page, section))
     return found
 
 

@@ -19,21 +19,38 @@ document.addEventListener("keydown", (event) => {
 // A link to a section of this page leaves the page as it is: show it.
 nav.addEventListener("click", (event) => event.target.closest("a") && openMenu(false));
 
-// A button before each entry that has entries below it. Those of the current page are open.
-for (const list of nav.querySelectorAll("li > ul")) {
-  const link = list.parentElement.querySelector("a");
-  const button = document.createElement("button");
-  const show = (open) => {
-    button.setAttribute("aria-expanded", open);
-    list.hidden = !open;
+// The menu shows the entry of this page, also where it has to scroll.
+const entry = nav.querySelector("[aria-current]");
+if (entry) nav.scrollTop = entry.getBoundingClientRect().top - nav.clientHeight / 2;
+
+// The contents of the page: beside it in a wide window, else folded under its title. They follow the scroll.
+const toc = document.querySelector(".toc");
+if (toc) {
+  const folded = toc.querySelector("details"), here = toc.querySelector(".here");
+  const wide = matchMedia("(min-width: 1360px)"); // As in site.css.
+  const fold = () => { folded.open = wide.matches; };
+  wide.addEventListener("change", fold);
+  fold();
+  const links = [...toc.querySelectorAll("a")];
+  const targets = links.map((link) => document.getElementById(decodeURIComponent(link.hash.slice(1))));
+  const follow = () => {
+    const passed = targets.filter((target) => target.getBoundingClientRect().top < innerHeight / 4).length;
+    const link = links[passed - 1];
+    const before = toc.querySelector("[aria-current]");
+    if (before === (link || null)) return;
+    if (before) before.removeAttribute("aria-current");
+    if (link) link.setAttribute("aria-current", "true");
+    here.textContent = link ? link.textContent : "";
+    const box = link && link.getBoundingClientRect();
+    if (box && wide.matches && (box.top < 60 || box.bottom > innerHeight - 20))
+      toc.scrollTop += box.top - innerHeight / 2;
   };
-  button.className = "expand";
-  button.type = "button";
-  button.setAttribute("aria-label", `Sections of ${link.textContent}`);
-  button.addEventListener("click", () => show(list.hidden));
-  link.before(button);
-  const here = location.hash && list.parentElement.querySelector(`[href="${CSS.escape(location.hash)}"]`);
-  show(list.parentElement.matches(".current") || Boolean(here));
+  // A section begins above the window's upper quarter, however far, or below it.
+  const observer = new IntersectionObserver(follow, { rootMargin: "1000000px 0px -75% 0px" });
+  for (const target of targets) observer.observe(target.querySelector("h2, h3, h4") || target);
+  toc.addEventListener("click", (event) => {
+    if (event.target.closest("a") && !wide.matches) folded.open = false;
+  });
 }
 
 // A table of many columns becomes, on a phone, a card a row: each cell then names its column.
