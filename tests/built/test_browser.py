@@ -342,6 +342,30 @@ def test_a_wide_table_is_cards_on_a_phone(open_page):
     assert cells[1].nth(1).evaluate(label) == '"What is split"'
 
 
+BROKEN_WORDS = r"""() => [...document.querySelectorAll("#main :is(td, th)")].flatMap(cell => {
+    const found = [], texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
+    for (let text; text = texts.nextNode();)
+        for (const word of text.data.matchAll(/[\p{L}\p{N}_.()'"]+/gu)) {
+            const range = document.createRange();
+            range.setStart(text, word.index);
+            range.setEnd(text, word.index + word[0].length);
+            const boxes = [...range.getClientRects()].filter(box => box.width);
+            const width = boxes.reduce((sum, box) => sum + box.width, 0);
+            if (new Set(boxes.map(box => Math.round(box.top))).size > 1 && width < cell.clientWidth - 24)
+                found.push(word[0]);
+        }
+    return found;
+})"""
+
+
+def test_no_word_of_a_table_is_broken_on_a_phone(open_page, site):
+    page, broken = open_page("/index.html", width=390), {}
+    for path in PAGES:
+        page.goto(site + path)
+        broken[path] = page.evaluate(BROKEN_WORDS)
+    assert not any(broken.values()), {path: words for path, words in broken.items() if words}
+
+
 WITH_TABS = "/contributing.html"
 
 

@@ -53,13 +53,18 @@ if (toc) {
   });
 }
 
-// A table of many columns becomes, on a phone, a card a row: each cell then names its column.
+// A table that would break words, or scroll, is on a phone a card a row: each cell then names its column.
+const phone = matchMedia("(max-width: 600px)"); // As in site.css.
 for (const table of document.querySelectorAll("table.docutils")) {
   const heads = [...table.querySelectorAll("thead th")].map((head) => head.textContent);
-  if (heads.length < 4) continue;
-  table.classList.add("cards");
   for (const row of table.querySelectorAll("tbody tr"))
-    [...row.cells].forEach((cell, column) => (cell.dataset.column = heads[column]));
+    [...row.cells].forEach((cell, column) => { if (heads[column]) cell.dataset.column = heads[column]; });
+  const lay = () => {
+    table.classList.toggle("cards", heads.length > 3);
+    if (phone.matches && table.offsetWidth > table.parentElement.clientWidth) table.classList.add("cards");
+  };
+  phone.addEventListener("change", lay);
+  lay();
 }
 
 // Tabs for engines: those that follow each other are a group, of which one is shown. The choice holds
