@@ -79,7 +79,7 @@ def add_context(app: Sphinx, pagename: str, template: str, context: dict, doctre
 
 
 def contents(toc: str) -> str:
-    """The sections of a page, to stand below its title; Sphinx has them in an entry for the page."""
+    """The sections of a page, to stand below its title: Sphinx has them below a link to it."""
     sections = toc.partition("</a>")[2].rpartition("</li>")[0].strip()
     return (
         '<nav class="toc" aria-label="On this page"><details><summary>On this page '

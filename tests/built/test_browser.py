@@ -250,7 +250,9 @@ def test_the_contents_of_the_page_are_folded_in_a_narrow_window(open_page):
     assert link.is_visible()
     link.click()
     assert not link.is_visible()
-    page.wait_for_function("title => document.querySelector('.here').textContent === title", arg=title)
+    page.wait_for_function(
+        "title => document.querySelector('.here').textContent === title", arg=title
+    )
     # At the top of the window, and the title of the section below it.
     box, heading = summary.bounding_box(), page.locator("#main :target :is(h2, h3)").first
     assert box["y"] < 5
@@ -351,8 +353,8 @@ BROKEN_WORDS = r"""() => [...document.querySelectorAll("#main :is(td, th)")].fla
             range.setEnd(text, word.index + word[0].length);
             const boxes = [...range.getClientRects()].filter(box => box.width);
             const width = boxes.reduce((sum, box) => sum + box.width, 0);
-            if (new Set(boxes.map(box => Math.round(box.top))).size > 1 && width < cell.clientWidth - 24)
-                found.push(word[0]);
+            const lines = new Set(boxes.map(box => Math.round(box.top))).size;
+            if (lines > 1 && width < cell.clientWidth - 24) found.push(word[0]);
         }
     return found;
 })"""

@@ -106,11 +106,11 @@ def test_what_readers_search_for_leads_to_the_section(ask, answers, sections):
 
 
 def test_a_result_is_a_section_with_an_excerpt_and_leads_there(ask):
-    query = 'ValueError: Cannot assign "<Pocketwatch: Zytglogge>": the current database router prevents'
+    query = 'ValueError: Cannot assign "<Pocketwatch: Zytglogge>": the current database router'
     (name, anchor), page = ask(query)[0], ask.page
     item = page.locator("#search-results li").first
     marked = item.locator("mark").all_inner_texts()
-    assert {"Cannot", "assign", "prevents"} <= set(marked)
+    assert {"Cannot", "assign", "router"} <= set(marked)
     assert "On no page: pocketwatch, zytglogge." in page.locator("[role=status]").inner_text()
     title = item.locator("a").inner_text()
     page.keyboard.press("Tab")  # To the button, and on to the first result.
