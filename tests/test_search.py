@@ -1,6 +1,6 @@
 """What of a built page is in the search."""
 
-from theme.search import Sections, read_words
+from theme.search import read_words, sections_of
 
 PAGE = """<html><nav><h2>Menu</h2></nav><div role="main" id="main">
 <section id="top"><span id="label"></span><h1>A <em>page</em><a class="headerlink">#</a></h1>
@@ -16,7 +16,7 @@ PAGE = """<html><nav><h2>Menu</h2></nav><div role="main" id="main">
 
 
 def test_the_sections_of_a_page():
-    found = [tuple(section.values()) for section in Sections(PAGE).found]
+    found = [tuple(section.values()) for section in sections_of(PAGE)]
     assert found == [
         ("top", "A page", "First\nline.\n>>> 1\n2\nAfter.", []),
         ("below", "Below", "Text.", []),

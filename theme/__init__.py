@@ -48,10 +48,28 @@ def set_up_builder(app: Sphinx) -> None:
 
 
 def note_summary(app: Sphinx, doctree: nodes.document) -> None:
-    """Keep the page's first paragraph: its description to search engines, and in our own search."""
+    """Keep what the page is about: its description to search engines, and in lists of pages.
+
+    That is what its box says first, or its first paragraph.
+    """
+    boxes = (node for node in doctree.findall(nodes.definition_list) if "glance" in node["classes"])
+    box = next(boxes, None)
     paragraphs = (p for p in doctree.findall(nodes.paragraph) if type(p.parent) is nodes.section)
-    text = shorten(next(paragraphs, nodes.paragraph()).astext(), 200, placeholder="…")
-    app.env.metadata[app.env.docname]["summary"] = text
+    said = next(box.findall(nodes.paragraph)) if box else next(paragraphs, nodes.paragraph())
+    text = " ".join(said.astext().split())
+    app.env.metadata[app.env.docname]["summary"] = shorten(text, 200, placeholder="…")
+
+
+def made_for(app: Sphinx, page: str) -> str:
+    """Which version the site is of, and for which Django: what the page ran on, else what any did."""
+    record = app.config.livedocs_record if "livedocs_record" in app.config else {}
+    djangos = ({run["django"] for run in runs.values()} for runs in record.values())
+    ran = {run["django"] for run in record.get(f"docs/{page}.rst", {}).values()}
+    versions = sorted({re.match(r"\d+\.\d+", it)[0] for it in ran or set().union(*djangos)})
+    text = f"Version {app.config.version}"
+    if versions:
+        text += f", for Django {' and '.join(versions)}"
+    return f"{text}, with which this page was run" if ran else text
 
 
 def add_context(app: Sphinx, pagename: str, template: str, context: dict, doctree) -> None:
@@ -72,6 +90,9 @@ def add_context(app: Sphinx, pagename: str, template: str, context: dict, doctre
     context["css_files"] = [
         style for style in context["css_files"] if Path(style.filename).name not in unused
     ]
+    context["made_for"] = made_for(app, pagename)
+    if pagename in app.env.found_docs and pagename != app.config.notfound_pagename:
+        context["markdown"] = f"{Path(pagename).name}.md"
     # In the page itself: not a request, nor a 404 when a page is opened from a folder.
     context["favicon"] = "data:image/svg+xml," + quote(
         (FOLDER / "static/favicon.svg").read_text().strip()
@@ -135,4 +156,5 @@ def setup(app: Sphinx) -> dict:
     app.setup_extension("theme.files")
     app.setup_extension("theme.glance")
     app.setup_extension("theme.search")
+    app.setup_extension("theme.markdown")
     return {"parallel_read_safe": True, "parallel_write_safe": True, "env_version": 1}

@@ -11,87 +11,68 @@ The index is a script, so that it is found in a folder too, and is fetched by th
 import json
 import tomllib
 from collections.abc import Iterator
-from html.parser import HTMLParser
 from pathlib import Path
 
 from sphinx.application import Sphinx
 
+from theme.page import Element, read_main
+
 WORDS = Path(__file__).parent / "words.toml"
 
-#: Elements whose text is no text of the page: drawings (which say in words what they show), marks.
-LEFT_OUT = {"svg", "script", "style", "button", "nav"}
-LEFT_OUT_CLASSES = {"headerlink", "livedocs", "livedocs-limits", "crumbs"}
-#: Elements without an end.
-VOID = {"img", "br", "wbr", "hr", "input", "link", "meta", "col", "source"}
 #: Elements within a line, whose text is joined to what stands beside it.
 INLINE = {"a", "abbr", "b", "code", "em", "i", "kbd", "mark", "span", "strong", "sub", "sup", "wbr"}
 HEADINGS = {"h1", "h2", "h3", "h4", "h5", "h6"}
 
 
-class Sections(HTMLParser):
-    """A page's sections, in order: each a dict of its ``id``, ``title`` and ``text``.
+def sections_of(html: str) -> list[dict]:
+    """A page's sections, in order: of each its ``id``, ``title`` and ``text``.
 
-    ``above`` is the titles of the sections that one is in, but for the page's own.
+    ``above`` is the titles of the sections that one is in, but for the page's own. A term of the
+    glossary is a section, too.
     """
+    found: list[dict] = []
 
-    def __init__(self, html: str):
-        super().__init__()
-        self.found: list[dict] = []
-        self._elements: list[str] = []  # That are open, within the page's main part.
-        self._sections: list[tuple[int, dict]] = []  # That are open, and how deep each begins.
-        self._heading, self._left_out = 0, 0  # At which depth one began, if one is open.
-        self.feed(html)
-        for section in self.found:
-            section["title"] = " ".join(section["title"].split())
-            lines = (" ".join(line.split()) for line in section["text"].splitlines())
-            section["text"] = "\n".join(filter(None, lines))
+    def begin(element: Element, above: list[str]) -> dict:
+        section = {"id": element.attributes["id"], "title": "", "text": "", "above": above}
+        found.append(section)
+        return section
 
-    def handle_starttag(self, tag: str, attributes: list) -> None:
-        attributes = dict(attributes)
-        if not self._elements and attributes.get("id") != "main":
-            return
-        if tag in VOID:
-            self._add("\n" if tag == "br" else "")
-            return
-        self._elements.append(tag)
-        depth, classes = len(self._elements), set((attributes.get("class") or "").split())
-        if not self._left_out and (tag in LEFT_OUT or classes & LEFT_OUT_CLASSES):
-            self._left_out = depth
-        term = tag == "dt" and attributes.get("id", "").startswith("term-")
-        if tag == "section" or term:
-            # A term ends where the next begins, or with the list that both are in.
-            while self._sections and term and self._sections[-1][0] == depth - 1:
-                self._sections.pop()
-            above = [section["title"] for _, section in self._sections[1:]]
-            section = {"id": attributes["id"], "title": "", "text": "", "above": above}
-            self.found.append(section)
-            self._sections.append((depth - term, section))
-        if tag in HEADINGS or term:
-            self._heading = depth
-        elif tag not in INLINE:
-            self._add("\n")
+    def read(element: Element, section: dict | None, above: list[str]) -> None:
+        for child in element.children:
+            if isinstance(child, str):
+                if section:
+                    section["text"] += child
+            elif child.tag == "section":
+                titles = [*above, section["title"]] if section and section is not found[0] else []
+                read(child, begin(child, titles), titles)
+            elif child.attributes.get("id", "").startswith("term-"):
+                section = begin(child, [])
+                section["title"] = title_of(child)
+            elif child.tag in HEADINGS and section:
+                section["title"] = title_of(child)
+            elif not (
+                child.is_aside or child.tag == "svg"
+            ):  # A drawing says in words what it shows.
+                end = "" if child.tag in INLINE else "\n"
+                if section:
+                    section["text"] += end
+                read(child, section, above)
+                if section:
+                    section["text"] += end
 
-    def handle_endtag(self, tag: str) -> None:
-        if not self._elements or tag in VOID:
-            return
-        depth = len(self._elements)
-        if self._elements.pop() != tag:
-            raise ValueError(f"</{tag}> ends what it did not begin, in {self.getpos()}")
-        if self._heading == depth:
-            self._heading = 0
-        elif tag not in INLINE:
-            self._add("\n")
-        if self._left_out == depth:
-            self._left_out = 0
-        while self._sections and self._sections[-1][0] >= depth:
-            self._sections.pop()
+    read(read_main(html), None, [])
+    for section in found:
+        lines = (" ".join(line.split()) for line in section["text"].splitlines())
+        section["text"] = "\n".join(filter(None, lines))
+    return found
 
-    def handle_data(self, text: str) -> None:
-        self._add(text)
 
-    def _add(self, text: str) -> None:
-        if self._sections and not self._left_out:
-            self._sections[-1][1]["title" if self._heading else "text"] += text
+def title_of(heading: Element) -> str:
+    parts = (
+        part if isinstance(part, str) else "" if part.is_aside else part.text()
+        for part in heading.children
+    )
+    return " ".join("".join(parts).split())
 
 
 def read_words() -> dict[str, str]:
@@ -106,7 +87,7 @@ def write_index(app: Sphinx, exception: Exception | None) -> None:
         html = Path(app.builder.get_outfilename(name)).read_text()
         sections = [
             [section["id"], section["title"], section["text"], *section["above"]]
-            for section in Sections(html).found
+            for section in sections_of(html)
         ]
         pages.append([app.builder.get_target_uri(name), sections])
     index = json.dumps({"pages": pages, "words": read_words()}, ensure_ascii=False)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from theme.search import Sections
+from theme.search import sections_of
 
 ROOT = Path(__file__).parents[2]
 SITE = ROOT / "_build" / "site"
@@ -28,7 +28,7 @@ def sections():
     return {
         (page, section["id"]): section["title"]
         for page, html in pages.items()
-        for section in Sections(html).found
+        for section in sections_of(html)
     }
 
 

@@ -1,0 +1,180 @@
+"""Each page as Markdown beside its HTML, and ``llms.txt``, which lists the pages: for programs that read.
+
+``patterns/sharding.md`` has what ``patterns/sharding.html`` shows: code with its language and its
+file, tables, links to other pages' Markdown, each engine's tab under the engine's name, and of a
+drawing what it says in words. It is made from the HTML. sphinx-markdown-builder, which makes it
+from the sources, reads all of them a second time, and leaves out tabs, captions and drawings.
+"""
+
+import re
+from pathlib import Path
+from urllib.parse import urljoin, urlsplit
+
+from sphinx import addnodes
+from sphinx.application import Sphinx
+
+from theme.page import Element, read_main
+from theme.search import HEADINGS, INLINE
+
+#: Languages of blocks, where Markdown's readers know them by another name than Sphinx's.
+LANGUAGES = {"default": "pycon", "whole": "", "text": ""}
+
+
+class Writer:
+    """Writes a page's elements as Markdown. ``pages`` are the addresses that have a Markdown form."""
+
+    def __init__(self, pages: set[str], page: str):
+        self.pages, self.page = pages, page
+
+    def blocks(self, element: Element) -> str:
+        """What an element holds, as blocks with an empty line between."""
+        blocks, line = [], []
+        for child in [*element.children, None]:
+            if isinstance(child, str) or (child and child.tag in INLINE | {"br", "img"}):
+                line.append(child)
+                continue
+            if text := self.line(line):
+                blocks.append(text)
+            line = []
+            if child and not child.is_aside:
+                blocks.append(self.block(child))
+        return "\n\n".join(filter(None, blocks))
+
+    def block(self, element: Element) -> str:
+        tag, classes = element.tag, element.classes
+        if tag in HEADINGS:
+            return f"{'#' * int(tag[1])} {self.line(element.children)}"
+        if "engine-name" in classes:
+            return f"**On {self.line(element.children)}:**"
+        if "code-block-caption" in classes:
+            text = self.line(element.children)
+            return f"{text}:" if "[" in text else f"`{element.children[0].text()}`:"
+        if "admonition" in classes or tag == "blockquote":
+            return re.sub("^", "> ", self.blocks(element), flags=re.M)
+        if tag == "p":
+            return self.line(element.children)
+        if tag == "pre":
+            return fenced(element.text().strip("\n"), "")
+        if language := next(
+            (re.match("highlight-(.+)", name) for name in classes if "-" in name), None
+        ):
+            code = next(element.find("pre")).text().strip("\n")
+            return fenced(code, LANGUAGES.get(language[1], language[1]))
+        if tag in ("ul", "ol"):
+            return self.items(element)
+        if tag == "dl":
+            return self.definitions(element)
+        if tag == "table":
+            return self.table(element)
+        if tag == "svg":
+            title, words = ("".join(e.text() for e in element.find(t)) for t in ("title", "desc"))
+            return f"> Drawing: {title}. {words}".strip()
+        return self.blocks(element)
+
+    def items(self, element: Element) -> str:
+        items = []
+        for number, item in enumerate(element.elements(), 1):
+            mark = f"{number}. " if element.tag == "ol" else "- "
+            items.append(mark + indented(self.blocks(item), len(mark)))
+        return ("\n\n" if any("\n\n" in item for item in items) else "\n").join(items)
+
+    def definitions(self, element: Element) -> str:
+        items, terms = [], []
+        for part in element.elements():
+            if part.tag == "dt":
+                terms.append(f"**{self.line(part.children)}**")
+            else:
+                items.append(f"- {', '.join(terms)}: {indented(self.blocks(part), 2)}")
+                terms = []
+        return "\n".join(items)
+
+    def table(self, element: Element) -> str:
+        rows = [list(row.elements()) for row in element.find("tr")]
+        lines = [f"| {' | '.join(map(self.cell, row))} |" for row in rows]
+        if not next(element.find("thead"), None):
+            lines.insert(0, f"|{'  |' * len(rows[0])}")
+        lines.insert(1, f"|{' --- |' * len(rows[0])}")
+        caption = next(element.find("caption"), None)
+        above = f"{self.line(caption.children)}\n\n" if caption else ""
+        return above + "\n".join(lines)
+
+    def cell(self, element: Element) -> str:
+        return re.sub(r"\s*\n\s*", "<br>", self.blocks(element)).replace("|", r"\|")
+
+    def line(self, children: list) -> str:
+        """Text within a line; Markdown's own signs in it are no signs."""
+        return re.sub(r"[ \n]+", " ", "".join(map(self.inline, children))).strip()
+
+    def inline(self, child: Element | str) -> str:
+        if isinstance(child, str):
+            return re.sub(
+                r"([\\`*\[\]<])|(?<![^\W_])_|_(?![^\W_])", lambda sign: f"\\{sign[0]}", child
+            )
+        if child.is_aside:
+            return ""
+        text = "".join(map(self.inline, child.children))
+        if child.tag == "code":
+            text = " ".join(child.text().split())
+            return f"`` {text} ``" if "`" in text else f"`{text}`"
+        if child.tag == "a" and text.strip():
+            return f"[{text.strip()}]({self.address(child.attributes.get('href', ''))})"
+        if child.tag in ("strong", "b"):
+            return f"**{text}**"
+        if child.tag in ("em", "i"):
+            return f"*{text}*"
+        if child.tag == "img":
+            return f"![{child.attributes.get('alt', '')}]({child.attributes['src']})"
+        return " " if child.tag == "br" else text
+
+    def address(self, href: str) -> str:
+        path = urlsplit(href).path
+        if path.endswith(".html") and urlsplit(urljoin(self.page, href)).path in self.pages:
+            return href.replace(".html", ".md", 1)
+        return href
+
+
+def fenced(code: str, language: str) -> str:
+    fence = "`" * max(3, *(len(ticks) + 1 for ticks in re.findall("`+", code)), 0)
+    return f"{fence}{language}\n{code}\n{fence}"
+
+
+def indented(text: str, by: int) -> str:
+    return re.sub(r"\n(?=[^\n])", "\n" + " " * by, text)
+
+
+def to_markdown(html: str, pages: set[str], page: str) -> str:
+    return Writer(pages, page).blocks(read_main(html)) + "\n"
+
+
+def write_pages(app: Sphinx, exception: Exception | None) -> None:
+    if exception or app.builder.name != "html":
+        return
+    names = app.env.found_docs - {app.config.notfound_pagename}
+    pages = {app.builder.get_target_uri(name) for name in names}
+    for name in names:
+        page = app.builder.get_target_uri(name)
+        html = Path(app.builder.get_outfilename(name)).read_text()
+        (app.outdir / page).with_suffix(".md").write_text(to_markdown(html, pages, page))
+    (app.outdir / "llms.txt").write_text(list_for_programs(app))
+
+
+def list_for_programs(app: Sphinx) -> str:
+    """``llms.txt``: the site, what it is, and each page in the order of the menu, with a summary."""
+    root, summaries = app.config.root_doc, app.env.metadata
+
+    def entry(name: str) -> str:
+        address = urljoin(app.config.html_baseurl, f"{name}.md")
+        return (
+            f"- [{app.env.titles[name].astext()}]({address}): {summaries[name].get('summary', '')}"
+        )
+
+    parts = [f"# {app.config.project}", f"> {summaries[root].get('summary', '')}", entry(root)]
+    for toctree in app.env.get_doctree(root).findall(addnodes.toctree):
+        lines = [entry(name) for _, name in toctree["entries"] if name in app.env.titles]
+        parts.append(f"## {toctree['caption']}\n\n" + "\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def setup(app: Sphinx) -> dict:
+    app.connect("build-finished", write_pages)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
