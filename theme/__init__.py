@@ -61,7 +61,7 @@ def note_summary(app: Sphinx, doctree: nodes.document) -> None:
 
 
 def made_for(app: Sphinx, page: str) -> str:
-    """Which version the site is of, and for which Django: what the page ran on, else what any did."""
+    """The site's version, and for which Django it is: what the page ran on, else what any did."""
     record = app.config.livedocs_record if "livedocs_record" in app.config else {}
     djangos = ({run["django"] for run in runs.values()} for runs in record.values())
     ran = {run["django"] for run in record.get(f"docs/{page}.rst", {}).values()}

@@ -1,4 +1,4 @@
-"""Each page as Markdown beside its HTML, and ``llms.txt``, which lists the pages: for programs that read.
+"""Each page as Markdown beside its HTML, and ``llms.txt``, which lists them: for programs.
 
 ``patterns/sharding.md`` has what ``patterns/sharding.html`` shows: code with its language and its
 file, tables, links to other pages' Markdown, each engine's tab under the engine's name, and of a
@@ -16,12 +16,14 @@ from sphinx.application import Sphinx
 from theme.page import Element, read_main
 from theme.search import HEADINGS, INLINE
 
+#: What would be Markdown in a text; an underline within a word is not.
+SIGNS = re.compile(r"[\\`*\[\]<]|(?<![^\W_])_|_(?![^\W_])")
 #: Languages of blocks, where Markdown's readers know them by another name than Sphinx's.
 LANGUAGES = {"default": "pycon", "whole": "", "text": ""}
 
 
 class Writer:
-    """Writes a page's elements as Markdown. ``pages`` are the addresses that have a Markdown form."""
+    """Writes a page's elements as Markdown; ``pages`` are the addresses that have it."""
 
     def __init__(self, pages: set[str], page: str):
         self.pages, self.page = pages, page
@@ -55,11 +57,9 @@ class Writer:
             return self.line(element.children)
         if tag == "pre":
             return fenced(element.text().strip("\n"), "")
-        if language := next(
-            (re.match("highlight-(.+)", name) for name in classes if "-" in name), None
-        ):
+        if languages := [name[10:] for name in classes if name.startswith("highlight-")]:
             code = next(element.find("pre")).text().strip("\n")
-            return fenced(code, LANGUAGES.get(language[1], language[1]))
+            return fenced(code, LANGUAGES.get(languages[0], languages[0]))
         if tag in ("ul", "ol"):
             return self.items(element)
         if tag == "dl":
@@ -107,9 +107,7 @@ class Writer:
 
     def inline(self, child: Element | str) -> str:
         if isinstance(child, str):
-            return re.sub(
-                r"([\\`*\[\]<])|(?<![^\W_])_|_(?![^\W_])", lambda sign: f"\\{sign[0]}", child
-            )
+            return SIGNS.sub(r"\\\g<0>", child)
         if child.is_aside:
             return ""
         text = "".join(map(self.inline, child.children))
@@ -159,7 +157,7 @@ def write_pages(app: Sphinx, exception: Exception | None) -> None:
 
 
 def list_for_programs(app: Sphinx) -> str:
-    """``llms.txt``: the site, what it is, and each page in the order of the menu, with a summary."""
+    """``llms.txt``: what the site is, and each page in the menu's order, with its summary."""
     root, summaries = app.config.root_doc, app.env.metadata
 
     def entry(name: str) -> str:
