@@ -20,14 +20,37 @@ from livedocs.zips import taken_by
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs/recipes").glob("*.rst"))
 MOST = 1200  # words, code included
-SETTINGS = ("shop/databases.py", "shop/settings.py", "shop/settings_test.py")
+SETTINGS = (
+    "shop/databases.py",
+    "shop/settings.py",
+    "shop/settings_test.py",
+    "shop/local.py",
+)
 SMOKE = re.compile(r"^Smoke test: .*\n-+\n", re.MULTILINE)
 HEADING = re.compile(r"^.+\n-+\n", re.MULTILINE)
 
 #: A command of the page that is run again before each smoke test, since time goes by.
-BEFORE = {"read-replica": "python manage.py replicate"}
+BEFORE = {
+    "read-replica": "python manage.py replicate",
+    "try-a-change": "python manage.py snapshot",
+}
 #: The lines that may be missing, and why nothing fails then.
 NOT_MISSED = {
+    "app-in-its-own-database": {
+        '"timeout": int(TIMEOUT),  # to wait for another writer': "for writers that meet",
+        '"transaction_mode": "IMMEDIATE",': "for writers that meet",
+        '"init_command": "PRAGMA journal_mode = WAL",': "for a writer that meets readers",
+    },
+    "customers-over-shards": {
+        '"timeout": int(TIMEOUT),  # to wait for another writer': "for writers that meet",
+        '"init_command": "PRAGMA journal_mode = WAL",': "for a writer that meets readers",
+    },
+    "try-a-change": {
+        'DATABASES["default"]["OPTIONS"] = {': "for production, not for the change",
+        '"timeout": 30,  # seconds to wait for another writer': "for writers that meet",
+        '"transaction_mode": "IMMEDIATE",': "for writers that meet",
+        '"init_command": "PRAGMA journal_mode = WAL",': "for a writer that meets readers",
+    },
     "read-replica": {
         '"OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 5},': "for writers that meet",
     },
