@@ -43,21 +43,21 @@ class Interpreter:
                 pass_fds=[theirs.fileno()],
             )
 
-    def run(self, block: str | doctest.Example, line: int) -> tuple[str, bool, dict[str, str]]:
+    def run(self, block: str | doctest.Example, line: int) -> tuple[str, bool]:
         """Run a block, Python or an example at the prompt, that begins on that line of the page.
 
-        Returns what went wrong ("" if nothing did), whether later blocks can still build on this
-        one, and each connected alias's database.
+        Returns what went wrong ("" if nothing did), and whether later blocks can still build on
+        this one.
         """
         try:
             self.connection.send((block, line))
             if not self.connection.poll(TIMEOUT):
                 self.process.kill()
-                return f"stopped: it was still running after {TIMEOUT:g} seconds\n", False, {}
+                return f"stopped: it was still running after {TIMEOUT:g} seconds\n", False
             return self.connection.recv()
         except (EOFError, OSError):
             code = self.process.wait()
-            return f"the page's interpreter died, with exit code {code}\n", False, {}
+            return f"the page's interpreter died, with exit code {code}\n", False
 
     def stop(self) -> None:
         self.process.kill()
@@ -83,12 +83,12 @@ def serve(descriptor: str, page: str, settings: str | None = None) -> None:
             events = sys.modules.get("livedocs_events")
             if events:
                 events.before_block()
-            answer = (*evaluate(block, line, page, namespace), databases() if settings else {})
+            answer = evaluate(block, line, page, namespace)
             if events:
                 events.after_block(namespace)
         # SystemExit too: a block that ends the session is a block that failed.
         except BaseException as error:
-            answer = traceback_of(error), False, {}
+            answer = traceback_of(error), False
         connection.send(answer)
 
 
@@ -132,21 +132,6 @@ def traceback_of(error: BaseException) -> str:
     while frame and frame.tb_frame.f_code.co_filename == __file__:
         frame = frame.tb_next
     return "".join(traceback.format_exception(type(error), error, frame))
-
-
-def databases() -> dict[str, str]:
-    """Each alias that this process has connected to, with its database's name and version."""
-    from django.db import connections
-
-    connected = [
-        database for database in connections.all(initialized_only=True) if database.connection
-    ]
-    return {
-        database.alias: " ".join(
-            [database.display_name, ".".join(map(str, database.get_database_version()))]
-        )
-        for database in connected
-    }
 
 
 if __name__ == "__main__":

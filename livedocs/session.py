@@ -56,7 +56,9 @@ class Session:
         else:
             self.folder.mkdir()
         self.log = self.folder.with_name("loaded")
+        self.connected = self.folder.with_name("connected")
         self.environment = environment() | {
+            "LIVEDOCS_CONNECTED": str(self.connected),
             "LIVEDOCS_FOLDER": str(self.folder),
             "LIVEDOCS_LOADED": str(self.log),
             "PYTHONPATH": str(ROOT / "livedocs" / "traced"),
@@ -154,8 +156,7 @@ class Session:
         self.note_step(block if isinstance(block, str) else f">>> {block.source}")
         if self.interpreter is None:
             self.interpreter = Interpreter(self.page, self.folder, self.environment)
-        wrong, usable, databases = self.interpreter.run(block, line)
-        self.databases |= databases
+        wrong, usable = self.interpreter.run(block, line)
         if not usable:
             raise Broken(wrong)
         return wrong
@@ -226,6 +227,9 @@ class Session:
             read = {Path(line) for line in self.log.read_text().splitlines()}
             self.loaded |= {(path, digest(path)) for path in read if path.is_file()}
             self.log.write_text("")
+        if self.connected.exists():
+            lines = self.connected.read_text().splitlines()
+            self.databases |= dict(line.split(" ", 1) for line in lines)
 
     def translate(self, text: str) -> str:
         """Let tracebacks name the page's lines and the project's files, not the folder's."""

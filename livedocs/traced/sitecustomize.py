@@ -4,6 +4,8 @@ import gc
 import os
 import sys
 
+import livedocs_databases
+
 FOLDER = os.environ["LIVEDOCS_FOLDER"] + os.sep
 LOG = os.open(os.environ["LIVEDOCS_LOADED"], os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC)
 
@@ -23,6 +25,7 @@ def note(event: str, arguments: tuple) -> None:
 sys.addaudithook(note)
 # While Django is imported there is little garbage: looking for it took a sixth of each start.
 gc.set_threshold(20_000, *gc.get_threshold()[1:])
+livedocs_databases.watch()
 if "LIVEDOCS_SERVER" in os.environ:
     import livedocs_engine
 
