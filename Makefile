@@ -17,7 +17,7 @@ ENGINES := postgresql mariadb mixed
 
 ON_ENGINE = $(if $(ENGINE),$(BIN)/python -m livedocs.servers $(ENGINE) --)
 
-.PHONY: help site test suites driver no-engine stress bench pdf html slides serve format lock clean usable
+.PHONY: help site test suites driver no-engine stress bench pdf epub html slides serve format lock clean usable
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## / ## /' | awk -F ' ## ' '{ printf "make %-8s %s\n", $$1, $$2 }'
@@ -87,6 +87,10 @@ endif
 pdf: site ## the deck on paper, a page a slide, and a handout with the notes; the site then links them
 	$(BIN)/python slides/to_pdf.py $(SITE)/slides
 	$(BUILD) -t pdf -n -W --keep-going -b html -d _build/doctrees/site docs $(SITE)
+
+epub: $(READY) ## the site as a book, with the marks of the last run
+	$(BUILD) -n -b epub -d _build/doctrees/epub docs _build/epub
+	@ls _build/epub/*.epub
 
 html: $(READY) ## the site, as a writer wants it: quickly, its pages not run
 	$(BUILD) -n -b html -d _build/doctrees/site docs $(SITE)

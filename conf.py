@@ -40,6 +40,12 @@ html_copy_source = False
 html_use_index = False  # The glossary is the index.
 notfound_urls_prefix = urlsplit(html_baseurl).path or "/"
 
+# As a book: make epub.
+epub_basename = metadata["name"]
+epub_description = metadata["description"]
+epub_exclude_files = ["404.xhtml"]
+epub_show_urls = "no"
+
 # Commands and statements are copied, their prompts and output are not.
 copybutton_prompt_text = r">>> |\.\.\.(?: |$)|\$ |> "
 copybutton_prompt_is_regexp = True

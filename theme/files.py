@@ -36,6 +36,8 @@ class Take(SphinxRole):
             return [self.inliner.problematic(self.rawtext, self.rawtext, message)], [message]
         self.env.metadata[self.env.docname].setdefault("taken", []).append(self.text)
         path = zip_path(self.text)
+        if self.env.app.builder.name != "html":  # A book has no zips.
+            return [nodes.literal("", Path(path).name)], []
         uri = relative_uri(f"{self.env.docname}.html", path)
         return [nodes.reference("", Path(path).name, internal=True, refuri=uri)], []
 
