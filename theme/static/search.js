@@ -5,7 +5,9 @@
 // are in its title or follow each other as in the query. No word is required: a pasted message has names in it
 // that only its reader knows.
 
-const TITLE = 5, PAGE = 1, MORE = 0.5, LESS = 0.5, SHOWN = 20, EXCERPT = 260;
+const TITLE = 5, PAGE = 1, MORE = 0.5, LESS = 0.5, RARELY = 0.2, SHOWN = 20, EXCERPT = 260;
+// Words that say nothing of the subject.
+const COMMON = new Set("a an and are be can do does for from how i in is it my not of on or set the this to up use what why with".split(" "));
 const split = (text) => text.toLowerCase().match(/[\p{L}\p{N}_]+/gu) || [];
 // "databases" and "database" are one word, and so are "moving" and "moved"; a name of code is as it is.
 const stem = (word) => (/[_\d]/.test(word) || word.length < 4 ? word
@@ -62,15 +64,16 @@ class Index {
       const said = ` ${entry[0].join(" ")} `;
       if (rest.includes(said)) found.push(entry), (rest = rest.replace(said, "  "));
     }
-    const weights = new Map(typed.map((word) => [word, rest.includes(` ${word} `) ? 1 : LESS]));
+    const weights = new Map(typed.map((word) => [word, COMMON.has(word) ? RARELY : rest.includes(` ${word} `) ? 1 : LESS]));
+    const more = rest.trim() ? MORE : 1; // If all of it has the site's words, those are what is searched for.
     for (const [, ours] of found)
-      for (const word of ours) if (!weights.has(word)) weights.set(word, MORE);
+      for (const word of ours) if (!weights.has(word)) weights.set(word, COMMON.has(word) ? RARELY : more);
     const last = typed.at(-1);
     if (last && last.length > 2 && !this.among.has(last)) // It is still being typed.
       for (const word of this.among.keys()) if (word.startsWith(last)) weights.set(word, MORE);
     return {
       weights, also: found.map(([, , ours]) => ours),
-      pairs: [...new Set(pairsOf(typed)), ...found.flatMap(([, ours]) => pairsOf(ours))],
+      pairs: new Map([...found.flatMap(([, ours]) => pairsOf(ours)).map((pair) => [pair, more]), ...pairsOf(typed).map((pair) => [pair, 1])]),
       unknown: [...new Set(split(query))].filter((word) => !this.among.has(stem(word))),
     };
   }
@@ -91,8 +94,8 @@ class Index {
         has += worth;
       }
       if (!score) continue;
-      for (const pair of asked.pairs) {
-        const worth = pair.split(" ").reduce((sum, word) => sum + this.rarity(word), 0) / 2;
+      for (const [pair, weight] of asked.pairs) {
+        const worth = weight * pair.split(" ").reduce((sum, word) => sum + this.rarity(word), 0) / 2;
         if (section.pairs.has(pair)) score += worth;
         if (section.titlePairs.has(pair)) score += worth * 2;
       }
@@ -100,10 +103,13 @@ class Index {
       let shared = 0, all = 0;
       for (const word of section.heading) {
         all += this.rarity(word);
-        if (asked.weights.has(word)) shared += asked.weights.get(word) * this.rarity(word);
+        const weight = asked.weights.get(word) || 0;
+        shared += (weight === RARELY ? 1 : weight) * this.rarity(word);
       }
       if (shared) score += 2 * shared * shared / all;
       if (shared === all && section.heading.size > 1) score *= 1.3;
+      // It has links, or other sections, and no answers.
+      if (/what to read next/i.test(section.title) || !section.text) score /= 2;
       results.push({ section, score: score * (has / most) });
     }
     results.sort((one, other) => other.score - one.score);
@@ -116,7 +122,7 @@ function excerptOf({ text }, asked, index) {
   const words = [...text.matchAll(/[\p{L}\p{N}_]+/gu)].map((found) => ({
     start: found.index, end: found.index + found[0].length, stem: stem(found[0].toLowerCase()),
   }));
-  const pairs = new Set(asked.pairs);
+  const { pairs } = asked;
   words.forEach((word, at) => {
     word.worth = (asked.weights.get(word.stem) || 0) * index.rarity(word.stem);
     word.paired = at > 0 && pairs.has(`${words[at - 1].stem} ${word.stem}`);
