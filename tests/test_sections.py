@@ -4,8 +4,10 @@ from theme.search import read_words, sections_of
 
 PAGE = """<html><nav><h2>Menu</h2></nav><div role="main" id="main">
 <section id="top"><span id="label"></span><h1>A <em>page</em><a class="headerlink">#</a></h1>
-<p>First<br>line.</p><div class="highlight"><pre>&gt;&gt;&gt; 1
-2</pre></div>
+<p>First<br>line
+ of text.</p><div class="highlight"><pre>def f():
+
+    return 1</pre></div>
 <p class="livedocs livedocs-run">Run on SQLite</p>
 <section id="below"><h2>Below</h2><svg><text>drawn</text></svg><p>Text.</p>
 <section id="deep"><h3>Deep</h3><table><tr><td>one</td><td>two</td></tr></table></section>
@@ -18,7 +20,7 @@ PAGE = """<html><nav><h2>Menu</h2></nav><div role="main" id="main">
 def test_the_sections_of_a_page():
     found = [tuple(section.values()) for section in sections_of(PAGE)]
     assert found == [
-        ("top", "A page", "First\nline.\n>>> 1\n2\nAfter.", []),
+        ("top", "A page", "First\nline of text.\ndef f():\n    return 1\nAfter.", []),
         ("below", "Below", "Text.", []),
         ("deep", "Deep", "one\ntwo", ["Below"]),
         ("term-tea", "tea", "A drink.", []),

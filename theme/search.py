@@ -9,6 +9,7 @@ The index is a script, so that it is found in a folder too, and is fetched by th
 """
 
 import json
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,11 +38,13 @@ def sections_of(html: str) -> list[dict]:
         found.append(section)
         return section
 
-    def read(element: Element, section: dict | None, above: list[str]) -> None:
+    def read(
+        element: Element, section: dict | None, above: list[str], in_code: bool = False
+    ) -> None:
         for child in element.children:
             if isinstance(child, str):
                 if section:
-                    section["text"] += child
+                    section["text"] += child if in_code else re.sub(r"\s+", " ", child)
             elif child.tag == "section":
                 titles = [*above, section["title"]] if section and section is not found[0] else []
                 read(child, begin(child, titles), titles)
@@ -50,19 +53,18 @@ def sections_of(html: str) -> list[dict]:
                 section["title"] = title_of(child)
             elif child.tag in HEADINGS and section:
                 section["title"] = title_of(child)
-            elif not (
-                child.is_aside or child.tag == "svg"
-            ):  # A drawing says in words what it shows.
+            elif not child.is_aside and child.tag != "svg":  # The page says what a drawing shows.
                 end = "" if child.tag in INLINE else "\n"
                 if section:
                     section["text"] += end
-                read(child, section, above)
+                read(child, section, above, in_code or child.tag == "pre")
                 if section:
                     section["text"] += end
 
     read(read_main(html), None, [])
     for section in found:
-        lines = (" ".join(line.split()) for line in section["text"].splitlines())
+        # Code keeps its indentation, which is more than one space.
+        lines = (re.sub("^ (?! )", "", line.rstrip()) for line in section["text"].splitlines())
         section["text"] = "\n".join(filter(None, lines))
     return found
 
