@@ -169,7 +169,8 @@ def list_for_programs(app: Sphinx) -> str:
     parts = [f"# {app.config.project}", f"> {summaries[root].get('summary', '')}", entry(root)]
     for toctree in app.env.get_doctree(root).findall(addnodes.toctree):
         lines = [entry(name) for _, name in toctree["entries"] if name in app.env.titles]
-        parts.append(f"## {toctree['caption']}\n\n" + "\n".join(lines))
+        parts += [f"## {toctree['caption']}"] if toctree["caption"] else []
+        parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
 
