@@ -26,6 +26,8 @@ class Timeline:
     models: tuple[str, ...]
     #: Expressions of the page's Python, by the names that the picture gives their values.
     watch: dict[str, str] = field(default_factory=dict)
+    #: Whether only what writes is noted.
+    writes: bool = False
 
 
 def timelines_of(text: str) -> list[Timeline]:
@@ -39,6 +41,7 @@ def timelines_of(text: str) -> list[Timeline]:
                 first=max(line_of(text, before[-1]), found[-1].line if found else 0),
                 models=tuple(match[2].split()),
                 watch=watch_of(match[3]),
+                writes=":writes:" in match[3],
             )
         )
     return found

@@ -25,7 +25,8 @@ from pictures.svg import FONTS, Picture, framed, name_of
 logger = logging.getLogger(__name__)
 
 SIZE = 11  # Units that letters are high.
-LETTER, CODE_LETTER = 5.7, 6.65  # Their usual width, in prose and in code.
+LETTER, CAPITAL, CODE_LETTER = 5.6, 7.6, 6.65  # Their usual widths, in prose and in code.
+SOME = 3  # Values that an UPDATE shows.
 LINE = 14  # From one line of a label to the next.
 MARK = 5  # The radius of a mark.
 GAP = 11  # From the line of a database to its labels.
@@ -48,17 +49,23 @@ class Timeline(SphinxDirective):
 
     It names one or more models. With a field, the picture shows that field's values. ``:watch:``
     has lines of ``name = expression``, of the page's Python: each is evaluated after each block,
-    and drawn. The content is the caption.
+    and drawn. ``:from:`` is a part of the statement or command to begin with. ``:writes:`` leaves
+    out what is read. The content is the caption.
     """
 
     required_arguments = 1
     final_argument_whitespace = True
     has_content = True
-    option_spec = {"watch": directives.unchanged_required}
+    option_spec = {
+        "from": directives.unchanged_required,
+        "watch": directives.unchanged_required,
+        "writes": directives.flag,
+    }
 
     def run(self) -> list[nodes.Node]:
         source, line = self.get_source_info()
         place = timeline("", page=Path(source).resolve(), line=line, place=self.get_location())
+        place["from"] = self.options.get("from", "")
         place["name"] = name_of(self.env, "timeline")
         place += self.parse_content_to_nodes()
         return [place]
@@ -74,6 +81,7 @@ class Mark:
     words: str
     source: str = ""  # Where what arrives came from.
     process: int = 0
+    by: str = ""  # The command that did it, in a step that is none.
     #: Marks of a step that are alike here are drawn as one, if no other process was between them.
     like: tuple = ()
     times: int = 1
@@ -120,9 +128,10 @@ class Reader:
             getattr(self, f"on_{event['kind']}")(**event)
         watched, steps = {}, []
         for step in self.run.steps:
-            now = watched | step.watched
-            steps += [step] if step.marks or now != watched else []
-            watched = now
+            news = {name: value for name, value in step.watched.items() if name in watched}
+            news |= {name: value for name, value in step.watched.items() if value[1]}
+            steps += [step] if step.marks or news.items() - watched.items() else []
+            watched |= step.watched
         self.run.steps = steps
         return self.run
 
@@ -152,26 +161,29 @@ class Reader:
                 continue
             other.times += 1
             if other.lines != mark.lines:  # The value was another.
-                other.lines = other.lines[: 1 + self.several]
+                other.lines = other.lines[:1]
                 other.words = other.words.rpartition(": ")[0]
             return other
         self.step_now.marks.append(mark)
         return mark
 
-    def named(self, model: str) -> list[str]:
-        return [model.rpartition(".")[2]] if self.several else []
+    def named(self, said: str, model: str) -> str:
+        """What a mark says first, with the model if there are several."""
+        return f"{said} {model.rpartition('.')[2]}" if self.several else said
 
     def on_write(self, alias: str, model: str, verb: str, process: int, **event) -> None:
-        value = event.get("value") or ", ".join(event.get("columns", []))
-        words = f"{alias}: {verb} of {model}" + (f": {value}" if value else "")
-        lines = [verb, *self.named(model), *([value] if value else [])]
-        like = "write", alias, verb, model
-        mark = self.add(Mark("write", alias, lines, words, process=process, like=like))
+        values = [event["value"]] if "value" in event else event.get("set", [])
+        values += [f"{event['rows']:,} rows"] if "rows" in event else []
+        by = event.get("by", "") if not self.step_now.text.startswith("$") else ""
+        words = f"{alias}: {verb} of {model}" + (f": {', '.join(values)}" if values else "")
+        words += f" (by {by})" if by else ""
+        lines, like = [self.named(verb, model), *values[:SOME]], ("write", alias, verb, model)
+        mark = self.add(Mark("write", alias, lines, words, process=process, like=like, by=by))
         self.written.add(alias)
         self.unseen.setdefault(alias, mark)
 
     def on_read(self, alias: str, model: str, process: int, answer: str = "", **event) -> None:
-        lines = [answer, *self.named(model)]
+        lines = [self.named(answer, model)]
         words = f"{alias} is read, {model}: {answer}"
         if "stale" not in event:
             like = "read", alias, model, answer
@@ -185,7 +197,7 @@ class Reader:
     def on_refused(self, alias: str, model: str, process: int, error: str, **event) -> None:
         what = event.get("verb", "read")
         words = f"{alias} refuses the {what} of {model}: {error}"
-        lines, like = [what, *self.named(model), error], ("refused", alias, what, model)
+        lines, like = [self.named(what, model), error], ("refused", alias, what, model)
         self.add(Mark("refused", alias, lines, words, process=process, like=like))
 
     def on_rollback(self, alias: str, process: int, **event) -> None:
@@ -216,7 +228,8 @@ class Reader:
                 self.run.aliases[alias] = primary
                 spans.append([self.unseen.get(primary), None])
             elif now == source and behind:
-                spans[-1][1] = self.step_now.marks[-1] if self.step_now.marks else None
+                marks = [mark for step in self.run.steps for mark in step.marks]
+                spans[-1][1] = marks[-1] if marks else spans[-1][0]
         for primary in list(self.unseen):
             theirs = [at["holds"] for at in databases.values() if at["primary"] == primary]
             if all(holds == databases[primary]["holds"] for holds in theirs):
@@ -258,11 +271,14 @@ def draw(run: Run, title: str) -> Picture:
 class Drawing:
     def __init__(self, run: Run, title: str):
         self.run, self.title = run, title
+        shown = {mark.alias for step in run.steps for mark in step.marks} | run.spans.keys()
+        shown |= {run.aliases.get(alias, "") for alias in shown}
         primaries = [alias for alias in run.aliases if not run.aliases[alias]]
         self.aliases = [
             alias
             for primary in sorted(primaries, key=lambda alias: (alias != "default", alias))
             for alias in [primary, *sorted(a for a, p in run.aliases.items() if p == primary)]
+            if alias in shown
         ]
         self.parts: list[str] = []
         self.lanes()
@@ -270,7 +286,7 @@ class Drawing:
     def lanes(self) -> None:
         """Where each line is: those of what is watched first, then the databases."""
         names = [*self.run.watches, *self.aliases]
-        widths = {name: max(LANE, width_of(name, LETTER * 1.1) + 26) for name in names}
+        widths = {name: max(LANE, width_of(name) * 1.1 + 26) for name in names}
         for step in self.run.steps:
             for mark in step.marks:
                 widest = max(width_of(line) for line in labels(mark))
@@ -304,7 +320,7 @@ class Drawing:
     def heads(self) -> float:
         for name, x in self.x.items():
             watched = name in self.run.watches
-            wide = width_of(name, LETTER * 1.1) + 12
+            wide = width_of(name) * 1.1 + 12
             if not watched:
                 self.parts.append(
                     f'<rect x="{x - 8:.1f}" y="2" width="{wide:.1f}" height="20" rx="5"'
@@ -380,7 +396,8 @@ class Drawing:
                 f"M{x - step - 5 * step / 7:.1f} {y - 4:.1f}L{x - step:.1f} {y:.1f}"
                 f"L{x - step - 5 * step / 7:.1f} {y + 4:.1f}"
             )
-        return f'<g class="{mark.kind}">{arrow}{shape(mark.kind, x, y)}{said}</g>'
+        drawn = shape("command" if mark.by else mark.kind, x, y)
+        return f'<g class="{mark.kind}">{arrow}{drawn}{said}</g>'
 
     def legend(self, y: float) -> float:
         """What the marks mean that there are."""
@@ -392,8 +409,11 @@ class Drawing:
             "arrival": "replicated",
             "refused": "refused",
             "gone": "does not answer",
+            "change": "changed by no statement of Django",
         }
         entries = [(kind, said) for kind, said in words.items() if kind in kinds]
+        commands = sorted({m.by for step in self.run.steps for m in step.marks if m.by})
+        entries += [("command", f"written by {command}") for command in commands]
         if any(self.run.spans.values()):
             entries.append(("behind", "behind its primary"))
         x = 0.0
@@ -410,7 +430,8 @@ class Drawing:
                 )
             else:
                 drawn = shape(kind, at, y + 12)
-            self.parts.append(f'<g class="{kind}">{drawn}</g>{text(at + 11, y + 16, said)}')
+            looks = "write" if kind == "command" else kind
+            self.parts.append(f'<g class="{looks}">{drawn}</g>{text(at + 11, y + 16, said)}')
             x += wide
         return y + 24
 
@@ -425,8 +446,13 @@ def shape(kind: str, x: float, y: float) -> str:
         return f'<path d="{points}" {empty}/>'
     if kind in ("refused", "gone", "rollback"):
         return path(f"M{x - 4.5:.1f} {y - 4.5:.1f}l9 9m-9 0l9 -9")
-    if kind == "change":
+    if kind == "command":
         return f'<rect x="{x - 4.5:.1f}" y="{y - 4.5:.1f}" width="9" height="9"/>'
+    if kind == "change":
+        return (
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{MARK + 1.5}" {empty}/>'
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{MARK - 2}"/>'
+        )
     return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{MARK}"/>'
 
 
@@ -454,14 +480,14 @@ def wrapped(code: str, room: int) -> list[str]:
     first += " …" if more else ""
     if len(first) <= room:
         return [first]
-    *_, end = [0, *(m.end() for m in re.finditer(r"[ .,(=]+", first[: room + 1]))]
+    *_, end = [0, *(m.end() for m in re.finditer(r"[ ,]+|(?=\.\w)", first[: room + 1]))]
     end = end if end > room / 2 else room
     second = f"    {first[end:]}"
     return [first[:end].rstrip(), second if len(second) <= room else f"{second[: room - 2]} …"]
 
 
-def width_of(said: str, letter: float = LETTER) -> float:
-    return len(said) * letter
+def width_of(said: str) -> float:
+    return sum(CAPITAL if letter.isupper() else LETTER for letter in said)
 
 
 def within(spans: list[list[Mark | None]], y: float) -> bool:
@@ -508,7 +534,11 @@ def drawn_for(app: Sphinx, place: timeline) -> nodes.Node:
     events = [e for e in events if e.get("model", labels[0]).lower() in map(str.lower, labels)]
     events = [event for event in events if event["kind"] != "unknown"]
     run = Reader(several=len(labels) > 1).of(events)
+    while run.steps and place["from"] not in run.steps[0].text:
+        del run.steps[0]
     if not run.steps:
+        wrong = f"no step, of those that do something, has the text {place['from']}"
+        logger.warning(".. timeline:: %s", wrong, location=place["place"], type="pictures")
         return nodes.paragraph("", WITHOUT_RUN, classes=["livedocs-limits"])
     picture = draw(run, f"What happened, and when, to {' and '.join(labels)}")
     shown = framed(picture, place["name"], "timeline")

@@ -25,11 +25,11 @@ WRITES = re.compile(
     r"""\s*(INSERT|REPLACE|UPDATE|DELETE)(?: OR \w+| IGNORE)?(?: INTO| FROM)? ["`](\w+)["`]"""
 )
 READS = re.compile(r"""\b(?:FROM|JOIN) ["`](\w+)["`]""")
-SET = re.compile(r"""["`](\w+)["`] = """)
+SET = re.compile(r"""["`](\w+)["`] = (%s|NULL|[^,]+)""")
 #: Rows that are compared, when a replica's answer is compared with its primary's.
 MANY = 1000
 #: Letters of a value that are kept.
-LONG = 24
+LONG = 18
 
 state = local()
 
@@ -37,6 +37,7 @@ state = local()
 def watch() -> None:
     after_import("django.db.backends.utils", wrap_cursors)
     after_import("django.db.backends.base.base", wrap_transactions)
+    after_import("django.core.management.base", wrap_commands)
     atexit.register(look_at_the_end)
 
 
@@ -60,6 +61,9 @@ def noting(execute):
             raise
         if seen["kind"] == "write":
             self.db.livedocs_wrote = self.db.in_atomic_block or not self.db.autocommit
+            # With RETURNING they are not counted before they are fetched.
+            if self.cursor.rowcount not in (-1, 1) and " RETURNING " not in str(sql):
+                event["rows"] = self.cursor.rowcount
         else:
             event |= answer(self.db, sql, params, seen["model"])
         note(**event)
@@ -84,6 +88,19 @@ def wrap_transactions(module) -> None:
         return rollback(self)
 
     database._commit, database._rollback = _commit, _rollback
+
+
+def wrap_commands(module) -> None:
+    """Look before a command: what did others do that are not Django's, such as `rm`?"""
+    execute = module.BaseCommand.execute
+
+    @wraps(execute)
+    def wrapper(self, *args, **options):
+        with suppress(Exception):
+            look(before=True)
+        return execute(self, *args, **options)
+
+    module.BaseCommand.execute = wrapper
 
 
 def is_busy() -> bool:
@@ -130,11 +147,16 @@ def tables() -> dict[str, tuple[str, str | None]]:
 
 def note(**event) -> None:
     """Add a line to the file, if it is still there."""
-    line = json.dumps({"process": os.getpid(), **event}) + "\n"
+    line = json.dumps({"process": os.getpid(), "by": command(), **event}) + "\n"
     with suppress(FileNotFoundError):
         file = os.open(FILE, os.O_WRONLY | os.O_APPEND)
         os.write(file, line.encode())
         os.close(file)
+
+
+def command() -> str:
+    """The command of ``manage.py`` that this process runs, or "" for the page's interpreter."""
+    return sys.argv[1] if sys.argv[0].endswith("manage.py") and sys.argv[1:] else ""
 
 
 def statement(sql: str, params, how: str) -> dict | None:
@@ -148,10 +170,10 @@ def statement(sql: str, params, how: str) -> dict | None:
         event = {"kind": "write", "model": label, "verb": verb}
         if column and how == "_execute" and (value := written(sql, params or (), column)):
             event["value"] = value
-        elif verb == "UPDATE":
-            event["columns"] = SET.findall(sql.partition(" WHERE ")[0])
+        elif verb == "UPDATE" and how == "_execute":
+            event["set"] = assignments(sql, params or ())
         return event
-    if not re.match(r"[\s(]*SELECT\b", sql):
+    if not re.match(r"[\s(]*SELECT\b", sql) or (wanted() or {}).get("writes"):
         return None
     read = next((known[table] for table in READS.findall(sql) if table in known), None)
     return read and {"kind": "read", "model": read[0]}
@@ -166,6 +188,19 @@ def written(sql: str, params, column: str) -> str | None:
     elif match := re.search(rf"""["`]{column}["`] = %s""", sql.partition(" WHERE ")[0]):
         return short(params[sql[: match.start()].count("%s")])
     return None
+
+
+def assignments(sql: str, params) -> list[str]:
+    """What an UPDATE sets each column to, where that is a value: ``stock = 3``."""
+    found, values = [], iter(params)
+    for column, value in SET.findall(sql.partition(" WHERE ")[0]):
+        if value == "%s":
+            found.append(f"{column} = {short(next(values))}")
+        elif "%s" in value:  # An expression, whose parameters are not told from those that follow.
+            break
+        else:
+            found.append(f"{column} = NULL" if value == "NULL" else column)
+    return found
 
 
 def answer(database, sql, params, model: str) -> dict:
