@@ -29,8 +29,9 @@ LETTER, CAPITAL, CODE_LETTER = 5.6, 7.6, 6.65  # Their usual widths, in prose an
 SOME = 3  # Values that an UPDATE shows.
 LINE = 14  # From one line of a label to the next.
 MARK = 5  # The radius of a mark.
+BROAD = 14  # Letters of a label that leave no room for more on its line.
 GAP = 11  # From the line of a database to its labels.
-LANE = 70  # The least width of a lane.
+LANE = 56  # The least width of a lane.
 WIDTH = 320  # The least width of the picture: what a phone shows in letters of full size.
 CODE = "ui-monospace, Menlo, Consolas, monospace"
 
@@ -286,7 +287,7 @@ class Drawing:
     def lanes(self) -> None:
         """Where each line is: those of what is watched first, then the databases."""
         names = [*self.run.watches, *self.aliases]
-        widths = {name: max(LANE, width_of(name) * 1.1 + 26) for name in names}
+        widths = {name: max(LANE, width_of(name) * 1.1 + 20) for name in names}
         for step in self.run.steps:
             for mark in step.marks:
                 widest = max(width_of(line) for line in labels(mark))
@@ -471,7 +472,10 @@ def text(x: float, y: float, said: str, style: str = "") -> str:
 
 def labels(mark: Mark) -> list[str]:
     first, *rest = mark.lines
-    return [f"{first} × {mark.times}" if mark.times > 1 else first, *rest]
+    if mark.times == 1:
+        return mark.lines
+    often = f"× {mark.times}"
+    return [f"{first} {often}", *rest] if len(first) < BROAD else [first, often, *rest]
 
 
 def wrapped(code: str, room: int) -> list[str]:

@@ -187,7 +187,7 @@ def test_what_is_refused_rolled_back_repeated_gone_or_watched(tea):
     assert "INSERT × 3" in letters and "“oolong”" not in letters
     assert {"1", "2", "3"} <= set(letters)  # Three reads, whose answers were not alike.
     assert "$ mv other.sqlite3 away.sqlite3: other does not answer any more." in words
-    assert "count is 3; yes is a cup of tea, or two, o…" in words
+    assert "count is 3; yes is a cup of tea,…" in words
     assert "count is 0; yes is 0" in words
     assert {"refused", "rollback", "gone"} <= set(marks)
 
@@ -231,3 +231,43 @@ def test_a_timeline_draws_what_stands_between_it_and_the_heading_or_timeline_abo
         Timeline(11, 6, ("a.B.c", "d.E"), {"its name": "x == 1"}),
         Timeline(18, 11, ("a.B",), {"one": "1", "two": "2"}),
     ]
+
+
+def test_it_begins_where_it_is_told_to_and_shows_writes_alone_if_it_is_told_to(tea):
+    page = PAGE.format(write=WRITE + ">>> black.name = 'green'\n>>> black.save()\n")
+    page = page.replace("['black']", "['green']").replace(
+        "   A *caption*.", "   :writes:\n   :from: black.save"
+    )
+    page = page.replace("auth.Group.name\n\n", "auth.Group\n")
+    warnings, html = tea(page)
+    assert warnings == ""
+    assert picture(html)[0] == (
+        "1. >>> black.save(): default: UPDATE of auth.Group: name = “green”. "
+        "2. $ cp default.sqlite3 copy.sqlite3: copy has what default has."
+    )
+    warnings, _ = tea(page.replace("black.save", "black.safe", 2).replace(".safe()", ".save()"))
+    assert "no step, of those that do something, has the text black.safe" in warnings
+
+
+BACKGROUND = """
+Meanwhile
+---------
+
+>>> import subprocess, sys
+>>> from django.contrib.auth.models import Group
+>>> code = "from django.contrib.auth.models import Group; Group.objects.create(name='theirs')"
+>>> command = [sys.executable, "manage.py", "shell", "--verbosity", "0", "--command", code]
+>>> for name in ("one", "two"):
+...     mine = Group.objects.create(name=name)
+...     done = subprocess.run(command, check=name == "one", capture_output=True)
+
+.. timeline:: auth.Group.name
+"""
+
+
+def test_another_process_is_told_apart(tea):
+    _, html = tea(BACKGROUND)
+    words, marks, letters = picture(html)
+    assert "“one”; default: INSERT of auth.Group: “theirs” (by shell); default: INSERT" in words
+    assert "default refuses the INSERT of auth.Group: IntegrityError" in words
+    assert "written by shell" in letters

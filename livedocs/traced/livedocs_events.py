@@ -29,7 +29,7 @@ SET = re.compile(r"""["`](\w+)["`] = (%s|NULL|[^,]+)""")
 #: Rows that are compared, when a replica's answer is compared with its primary's.
 MANY = 1000
 #: Letters of a value that are kept.
-LONG = 18
+LONG = 14
 
 state = local()
 
