@@ -11,7 +11,7 @@ pytest_plugins = ["livedocs.record"]
 pytest_collect_file = Sybil(PARSERS, pattern="*.rst", document_types={".rst": Page}).pytest()
 
 # Files of tests of which each takes long, so that each worker may have some.
-SHARED_OUT = ("test_examples.py", "test_browser.py")
+SHARED_OUT = ("test_examples.py", "test_browser.py", "test_recipes.py")
 
 
 def pytest_collection_modifyitems(items):
