@@ -15,7 +15,7 @@ out</a>, 2 * 3, snake_case, <code>a_b</code> and <code>tick `</code>.</p>
 </pre></div></div><p class="livedocs livedocs-run">Run on SQLite</p></div>
 <div class="literal-block-wrapper"><div class="code-block-caption"><span class="caption-text">
 <a href="examples/a.py.html#L-1">a.py</a></span></div>
-<div class="highlight-python"><div class="highlight"><pre>x = "```"
+<div class="highlight-default"><div class="highlight"><pre>x = "```"
 </pre></div></div></div>
 <ul><li><p>One</p><ul><li><p>deep</p></li></ul></li><li><p>Two</p></li></ul>
 <table><thead><tr><th>A</th><th>B</th></tr></thead>

@@ -19,7 +19,7 @@ from theme.search import HEADINGS, INLINE
 #: What would be Markdown in a text; an underline within a word is not.
 SIGNS = re.compile(r"[\\`*\[\]<]|(?<![^\W_])_|_(?![^\W_])")
 #: Languages of blocks, where Markdown's readers know them by another name than Sphinx's.
-LANGUAGES = {"default": "pycon", "whole": "", "text": ""}
+LANGUAGES = {"whole": "", "text": ""}
 
 
 class Writer:
@@ -59,6 +59,8 @@ class Writer:
             return fenced(element.text().strip("\n"), "")
         if languages := [name[10:] for name in classes if name.startswith("highlight-")]:
             code = next(element.find("pre")).text().strip("\n")
+            if languages[0] == "default":  # Sphinx's own word: what is at a prompt, or a file.
+                return fenced(code, "pycon" if code.startswith(">>> ") else "python")
             return fenced(code, LANGUAGES.get(languages[0], languages[0]))
         if tag in ("ul", "ol"):
             return self.items(element)
