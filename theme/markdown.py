@@ -69,8 +69,8 @@ class Writer:
         if tag == "table":
             return self.table(element)
         if tag == "svg":
-            title, words = ("".join(e.text() for e in element.find(t)) for t in ("title", "desc"))
-            return f"> Drawing: {title}. {words}".strip()
+            said = [part for tag in ("title", "desc") for part in element.find(tag)]
+            return f"> Drawing: {'. '.join(self.line(part.children) for part in said)}"
         return self.blocks(element)
 
     def items(self, element: Element) -> str:
