@@ -217,6 +217,10 @@ class Reader:
                 self.add(Mark("gone", alias, ["gone"], f"{alias} does not answer any more"))
                 self.run.away.setdefault(alias, []).append([self.step_now.marks[-1], None])
                 continue
+            if now is not None:
+                self.answers_again(alias)
+            if databases.get(primary, {}).get("moving"):
+                continue
             changed = known and now is not None and before != now and alias not in self.written
             if changed and (before is not None or alias in self.run.away):
                 self.arrive(alias, primary, before, now, source)
@@ -236,6 +240,15 @@ class Reader:
             if all(holds == databases[primary]["holds"] for holds in theirs):
                 del self.unseen[primary]
         self.written.clear()
+
+    def answers_again(self, alias: str) -> None:
+        """A database that was away is not any more, from the first thing that was done there."""
+        away = self.run.away.get(alias)
+        if away and away[-1][1] is None:
+            marks = [mark for step in self.run.steps for mark in step.marks]
+            since = marks[marks.index(away[-1][0]) + 1 :]
+            done = ("write", "read", "stale")
+            away[-1][1] = next((m for m in since if m.alias == alias and m.kind in done), None)
 
     def arrive(self, alias: str, primary: str, before, now: dict, source: dict | None) -> None:
         """Rows are there that no statement of Django's brought: by replication, from a primary."""

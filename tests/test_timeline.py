@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from livedocs.timelines import Timeline, timelines_of
+from pictures.timeline import Reader, describe
 
 ROOT = Path(__file__).parents[1]
 SVG = "{http://www.w3.org/2000/svg}"
@@ -271,3 +272,43 @@ def test_another_process_is_told_apart(tea):
     assert "“one”; default: INSERT of auth.Group: “theirs” (by shell); default: INSERT" in words
     assert "default refuses the INSERT of auth.Group: IntegrityError" in words
     assert "written by shell" in letters
+
+
+def look(*, moving=False, **rows):
+    """A look at databases that hold so many rows; None is one that does not answer."""
+    databases = {
+        alias: {
+            "primary": "default" if alias == "copy" else None,
+            "holds": None if number is None else {"a.B": [number, str(number)]},
+        }
+        for alias, number in rows.items()
+    }
+    databases["default"]["moving"] = moving
+    return {"kind": "look", "databases": databases}
+
+
+def step(text):
+    return {"kind": "step", "text": text}
+
+
+INSERT = {"kind": "write", "alias": "default", "model": "a.B", "verb": "INSERT", "process": 1}
+
+
+def words_of(*events):
+    return describe(Reader(several=False).of(list(events)))
+
+
+def test_a_primary_that_is_written_to_during_a_look_is_compared_with_no_replica():
+    still = [look(default=1, copy=1), step("one"), INSERT, look(default=2, copy=1), step("two")]
+    assert "copy is still behind" in words_of(*still, INSERT, look(default=4, copy=2))
+    # Its rows were counted first: those of the replica, which come later, may be more.
+    assert "behind" not in words_of(*still, INSERT, look(default=4, copy=5, moving=True))
+
+
+def test_a_database_that_was_away_is_back_with_the_first_thing_that_was_done_there():
+    events = [look(default=1), step("kill"), look(default=None), step("go on"), INSERT, INSERT]
+    run = Reader(several=False).of([*events, look(default=3)])
+    ((gone, back),) = run.away["default"]
+    assert (gone.kind, back.kind, back.times) == ("gone", "write", 2)
+    run = Reader(several=False).of([*events[:4], look(default=1)])
+    assert run.away["default"][0][1].lines == ["back", "1 row"]

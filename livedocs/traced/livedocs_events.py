@@ -292,17 +292,29 @@ def look(before: bool = False) -> None:
     with busy():
         for alias in connections:
             settings = connections[alias].settings_dict
-            if settings["ENGINE"] == "django.db.backends.dummy":
-                continue
-            holds = {}
-            try:
-                with cursor_of(alias, new=True) as cursor:
-                    for table, (label, _) in known.items():
-                        holds[label] = contents(cursor, connections[alias].ops.quote_name(table))
-            except Exception:
-                holds = None  # it does not answer
-            databases[alias] = {"primary": settings["TEST"]["MIRROR"], "holds": holds}
+            if settings["ENGINE"] != "django.db.backends.dummy":
+                databases[alias] = {
+                    "primary": settings["TEST"]["MIRROR"],
+                    "holds": holds(alias, known),
+                }
+        # A primary that is written to meanwhile can't be compared with its replicas.
+        for primary in {database["primary"] for database in databases.values()} - {None}:
+            at = databases.get(primary)
+            if at and at["holds"] != holds(primary, known):
+                at["moving"] = True
     note(kind="look", before=before, databases=databases)
+
+
+def holds(alias: str, known: dict) -> dict[str, list | None] | None:
+    """What a database has of each model; None where it does not answer."""
+    from django.db import connections
+
+    quote = connections[alias].ops.quote_name
+    try:
+        with cursor_of(alias, new=True) as cursor:
+            return {label: contents(cursor, quote(table)) for table, (label, _) in known.items()}
+    except Exception:
+        return None
 
 
 def contents(cursor, table: str) -> list | None:
