@@ -195,14 +195,21 @@ def test_what_is_refused_rolled_back_repeated_gone_or_watched(tea):
 
 def test_a_second_timeline_knows_where_the_replica_stood(tea):
     more = PAGE.format(write=WRITE).replace("   A *caption*.\n", "") + (
-        '>>> green = Group.objects.create(name="green")\n\n.. timeline:: auth.Group\n'
+        '>>> import shutil\n>>> green = Group.objects.create(name="green")\n\n'
+        ".. timeline:: auth.Group\n\n"
+        '>>> path = shutil.copy("default.sqlite3", "copy.sqlite3")\n'
+        ">>> Group.objects.count()\n2\n\n"
+        ".. timeline:: auth.Group\n"
     )
     _, html = tea(more)
-    words, _, letters = picture(html.partition("</svg>")[2])
+    second, third = html.split("</svg>")[1:3]
+    words, _, letters = picture(f"{second}</svg>")
     assert (
         words == '1. >>> green = Group.objects.create(name="green"): default: INSERT of auth.Group.'
     )
     assert "behind its primary" in letters and "copy" in letters
+    assert "1. >>> path = shutil.copy(" in picture(f"{third}</svg>")[0]
+    assert "copy has what default has. 2." in picture(f"{third}</svg>")[0]
 
 
 def test_only_the_blocks_of_a_timeline_are_noted(tea):
