@@ -19,6 +19,16 @@ def shard_of(model, instance=None, bucket=None, shard=None, **hints):
     """
     if shard is not None:
         return shard
+    if (
+        bucket is None
+        and instance is not None
+        and not isinstance(instance, model)
+        and bucket_of_row(instance) is None
+        and instance._state.db in settings.SHARDS
+    ):
+        # Order(customer=Customer()): Django has asked for the order's shard, with the customer. Now
+        # it asks for the customer's, with the order, which has no key yet. It is the same shard.
+        return instance._state.db
     if bucket is None and instance is not None:
         fence = instance._meta.label == "fences.HeldBucket"  # as TestCase.serialized_rollback saves
         bucket = instance.pk if fence else bucket_of_row(instance)
@@ -30,9 +40,9 @@ def shard_of(model, instance=None, bucket=None, shard=None, **hints):
 class ShardRouter:
     """Sharding: the rows of ``SHARDED_APPS`` are on several shards, and all else in ``default``.
 
-    Which shard, the key says: that of the row at hand, or of a row that it belongs to. Never
-    ``instance._state.db``, since rows move. Without a key there is no answer, and ``shard_of()``
-    raises ``ShardUnknown``.
+    Which shard, the key says: that of the row at hand, or of a row that it belongs to. Never the
+    database that it was read from, since rows move. Without a key there is no answer, and
+    ``shard_of()`` raises ``ShardUnknown``.
     """
 
     def db_for_read(self, model, **hints):

@@ -32,6 +32,10 @@ Three things hold at all times, and the rest follows from them:
 3. Rows that the map doesn't count are known to be there before they are: ``uncounted_on`` says
    where.
 
+A backup breaks the second: where ``default`` is restored, or a shard, the map may name one shard,
+and another holds the bucket. So before a bucket is marked, the shards are asked which they hold. If
+that is not what the map says, nothing is changed, and an operator has to say which is right.
+
 The writers of one bucket wait for as long as that one is copied. To copy first, and what changed
 meanwhile after, would be shorter for them, but needs a log of the changes on every shard. A bucket
 is a small part of all rows: that is what they are for.
@@ -42,13 +46,14 @@ import time
 from contextlib import contextmanager, suppress
 from itertools import zip_longest
 
+from django.conf import settings
 from django.core.management import CommandError
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections, transaction
 from django.db.models import F
 
 from sharding import buckets
 from sharding.buckets import Bucket, MapVersion, ShardMap, forget_map, read_map
-from sharding.errors import errors_in_one_line
+from sharding.errors import errors_in_one_line, some
 from sharding.fences.models import HeldBucket, Token
 from sharding.keys import keys_of
 from sharding.models import Resharding, sharded_models
@@ -80,6 +85,7 @@ def reshard(numbers, target, bar=None):
             check_migrated(alias)
             if connections[alias].vendor != connections[target].vendor:
                 raise CommandError(f"{alias} and {target} are of different engines.")
+        check_held(found, set(numbers), [*sources, target])
         if bar is not None:
             bar.reset(len(moving))
         rows = 0
@@ -149,6 +155,54 @@ def take_turn():
             number=last.number + 1, beat=0, running=True
         ):
             return last.number + 1
+
+
+@contextmanager
+def unless_down():
+    """Go on after the block where a database can't be asked."""
+    try:
+        yield
+    except CommandError as error:
+        if not isinstance(error.__cause__, DatabaseError):
+            raise
+
+
+def held_by(alias):
+    """Return the numbers of the buckets that a shard takes writes for."""
+    with errors_in_one_line(alias):
+        return set(HeldBucket.objects.using(alias).values_list("number", flat=True))
+
+
+def check_held(found, numbers, aliases):
+    """Raise CommandError where the shards of a move don't hold those buckets that they have.
+
+    Then ``default``, or one of them, is from a backup: another shard may have newer rows.
+    """
+    for alias in aliases:
+        own = numbers.intersection(found.buckets(alias))
+        check_not_held(found, numbers - own, alias)
+        if lacking := own - held_by(alias):
+            for other in settings.SHARDS:
+                with unless_down():
+                    check_not_held(found, lacking, other)
+            raise CommandError(
+                f"{alias} takes no writes for buckets that are its own: "
+                f"{some(sorted(lacking))}. Was it restored from a backup? When it has their "
+                "rows again, create a HeldBucket there for each of them."
+            )
+
+
+def check_not_held(found, numbers, alias):
+    """Raise CommandError where a shard holds one of these buckets, which are another's."""
+    if wrong := sorted(held_by(alias).intersection(numbers)):
+        other = found.aliases[wrong[0]]
+        wrong = [number for number in wrong if found.aliases[number] == other]
+        raise CommandError(
+            f"{alias} takes writes for buckets that the map gives to {other}: {some(wrong)}. "
+            "Was default restored from a backup? Then correct the map: "
+            f'change_map([…], placement=True, alias="{alias}", uncounted_on="{other}"), from '
+            f"sharding.reshard. Or was {alias}? Then delete their HeldBucket and rows there."
+        )
 
 
 class Run:
@@ -237,6 +291,9 @@ class Run:
             found = read_map()
         if not found.moving:
             return
+        for alias in sorted(set(found.moving.values())):
+            with unless_down():  # writers of the other shards need not wait for it
+                check_not_held(found, found.uncounted(alias), alias)
         self.open(found.moving)
         rows_expiring.send(ShardMap, shard_map=found)
         with self.step(DEFAULT_DB_ALIAS):
@@ -244,10 +301,7 @@ class Run:
         time.sleep(buckets.LEASE)
         for number, alias in found.moving.items():
             with self.step(alias):
-                if HeldBucket.objects.using(alias).filter(pk=number).exists():
-                    raise CommandError(
-                        f"{alias} takes writes for bucket {number}: the map says otherwise."
-                    )
+                check_not_held(found, [number], alias)
                 for model in reversed(sharded_models()):
                     delete(model, number, alias)
         shards = found.moving.values()

@@ -102,7 +102,7 @@ def replace(alias, folder, source=None):
 def restored(alias, folder):
     """Back a database up; at the end of the block, restore what it was before."""
     aside = folder / "aside"
-    aside.mkdir()
+    aside.mkdir(exist_ok=True)
     connections[alias].close()
     copy(alias, folder, aside)
     try:

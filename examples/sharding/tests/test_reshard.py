@@ -24,7 +24,7 @@ from sharding.buckets import in_buckets, read_map
 from sharding.fences.models import HeldBucket
 from sharding.keys import BUCKETS, bucket_of, keys_of, new_key
 from sharding.models import Resharding, sharded_models
-from sharding.reshard import reshard, turn
+from sharding.reshard import change_map, reshard, turn
 from sharding.writing import BucketMoving
 from tests import databases
 
@@ -232,6 +232,110 @@ def test_default_alone_is_from_a_backup(customers):
     reshard([1], "shard1")
     assert rows("shard1", 1) == before
     assert Resharding.objects.get().number == 3
+    check_that_all_is_at_rest()
+
+
+def state():
+    """Return what the map says, and what each shard holds and has."""
+    buckets.forget_map()
+    found = read_map()
+    return found, {
+        alias: (
+            set(HeldBucket.objects.using(alias).values_list("number", flat=True)),
+            rows(alias, 1, 2, 4, 300),
+        )
+        for alias in SHARDS
+    }
+
+
+def check_that_it_is_refused(numbers, target, message):
+    before = state()
+    with pytest.raises(CommandError) as error:
+        reshard(numbers, target)
+    assert str(error.value).startswith(message)
+    assert state() == before
+
+
+OLD_MAP = (
+    "shard1 takes writes for buckets that the map gives to shard0: 1, 2. Was default restored from "
+    'a backup? Then correct the map: change_map([…], placement=True, alias="shard1", '
+    'uncounted_on="shard0"), from sharding.reshard. '
+)
+
+
+def test_default_is_from_before_a_move(customers, shop):
+    """The next move of these buckets changes nothing, whatever its target; others can be moved."""
+    with databases.restored("default", shop):
+        reshard([1, 2], "shard1")
+    for target in ("shard0", "shard1", "shard2"):
+        check_that_it_is_refused([1, 2, 300], target, OLD_MAP)
+    assert reshard([4], "shard2") == (1, 9)
+    change_map([1, 2], placement=True, alias="shard1", uncounted_on="shard0")
+    assert reshard([1, 2], "shard3") == (2, 18)
+    check_that_all_is_at_rest()
+    for customer in customers:
+        assert Customer.objects.get(pk=customer.pk).orders.count() == 2
+
+
+def test_default_is_from_the_middle_of_a_move(customers, shop):
+    """Its marks are not to be mended as those of a run that was killed."""
+    change_map([1, 2], placement=True, uncounted_on="shard1")
+    with databases.restored("default", shop):
+        reshard([1, 2], "shard1")
+    check_that_it_is_refused([4], "shard2", OLD_MAP)
+    change_map([1, 2], placement=True, alias="shard1", uncounted_on="shard0")
+    assert reshard([4], "shard2") == (1, 9)
+    check_that_all_is_at_rest()
+    assert Customer.objects.get(pk=customers[3].pk)._state.db == "shard1"
+
+
+def test_both_shards_hold_what_one_has(customers):
+    HeldBucket.objects.using("shard1").create(number=1)
+    check_that_it_is_refused([1], "shard1", "shard1 takes writes for buckets that the map gives to")
+    HeldBucket.objects.using("shard1").filter(number=1).delete()
+    assert reshard([1], "shard1") == (1, 9)
+    check_that_all_is_at_rest()
+
+
+def test_a_shard_is_from_before_a_move(customers, shop):
+    with databases.restored("shard0", shop):
+        reshard([1], "shard1")
+        reshard([300], "shard0")
+    other = "shard0 takes writes for buckets that the map gives to shard1: 1. Was default restored"
+    check_that_it_is_refused([1], "shard0", other)
+    lacks = (
+        "shard0 takes no writes for buckets that are its own: 300. Was it restored from a backup"
+    )
+    for target in ("shard0", "shard1"):
+        check_that_it_is_refused([300], target, lacks)
+
+
+def test_who_has_a_bucket_is_found_though_another_shard_is_down(customers, shop):
+    with databases.restored("default", shop):
+        reshard([1, 2], "shard3")
+    connections.close_all()
+    with databases.lost("shard2", shop):
+        with pytest.raises(
+            CommandError, match="^shard3 takes writes for buckets that the map gives"
+        ):
+            reshard([1, 2], "shard1")
+        connections.close_all()
+
+
+def test_writers_do_not_wait_for_a_shard_that_is_down_since(customers, shop, monkeypatch):
+    """A run was killed before it opened a bucket, and the shard that this came from is down."""
+    with monkeypatch.context() as patch, pytest.raises(CommandError, match="a spanner"):
+        failing(patch, "delete", CommandError("a spanner"))
+        reshard([1], "shard1")
+    HeldBucket.objects.using("shard1").filter(number=1).delete()
+    connections.close_all()
+    with databases.lost("shard0", shop):
+        with pytest.raises(CommandError, match='^Database "shard0"'):
+            reshard([4], "shard1")
+        customers[3].save()
+        assert customers[3]._state.db == "shard1"
+        connections.close_all()
+    reshard([1], "shard1")
     check_that_all_is_at_rest()
 
 

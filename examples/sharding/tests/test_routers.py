@@ -208,6 +208,33 @@ def test_a_new_customer_goes_to_the_bucket_in_the_key_that_it_was_given():
     assert where(Customer, customer.pk) == [alias_of(bucket_of(customer.pk))]
 
 
+@pytest.mark.parametrize("alias", settings.SHARDS)
+def test_an_order_of_a_customer_who_is_not_saved_yet(alias):
+    """Django asks for the customer's shard with the order, which has no key."""
+    customer = Customer(pk=new_key(bucket_on(alias)), name="Ada", email="")
+    order = Order(customer=customer, product_id=1, price=1)
+    assert order._state.db == customer._state.db == alias
+    customer.save()
+    order.save()
+    assert where(Customer, customer.pk) == where(Order, order.pk) == [alias]
+    old = Order(product_id=2, price=1)
+    old._state.db = "shard0"  # a move may come between the two questions
+    old.customer = Customer(pk=new_key(customer.bucket), name="Ben", email="")
+    old.customer.save()
+    old.save()
+    assert where(Customer, old.customer_id) == where(Order, old.pk) == [alias]
+
+
+def test_where_a_row_without_a_key_came_from_says_nothing_of_itself():
+    customer = customer_on("shard1")
+    customer.delete()
+    assert customer.pk is None and customer._state.db == "shard1"
+    with pytest.raises(ShardUnknown):
+        router.db_for_write(Customer, instance=customer)
+    with pytest.raises(ShardUnknown):
+        router.db_for_write(Customer, instance=Order())
+
+
 def test_bulk_create_and_bulk_update_over_all_shards():
     rows = [Customer(pk=new_key(bucket_on(a)), name=a, email="") for a in settings.SHARDS * 3]
     assert Customer.objects.bulk_create(rows) == rows
