@@ -26,8 +26,8 @@ def shard_of(model, instance=None, bucket=None, shard=None, **hints):
         and bucket_of_row(instance) is None
         and instance._state.db in settings.SHARDS
     ):
-        # Order(customer=Customer()): Django has asked for the order's shard, with the customer. Now
-        # it asks for the customer's, with the order, which has no key yet. It is the same shard.
+        # Note(author=Author()): Django has asked for the note's shard, with the author at hand. Now
+        # it asks for the author's, with the note, which has no key yet. It is the same shard.
         return instance._state.db
     if bucket is None and instance is not None:
         fence = instance._meta.label == "fences.HeldBucket"  # as TestCase.serialized_rollback saves
