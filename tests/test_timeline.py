@@ -130,8 +130,8 @@ def test_without_the_write_it_is_another_picture(tea):
 
 def test_a_name_that_is_none_is_a_warning(tea):
     page = PAGE.format(write=WRITE)
-    warnings, _ = tea(page.replace("auth.Group.name", "auth.Grup auth.Group.nam auth.User"))
-    for name in ("auth.Grup", "auth.Group.nam"):
+    warnings, _ = tea(page.replace("auth.Group.name", "auth.Guild auth.Group.label auth.User"))
+    for name in ("auth.Guild", "auth.Group.label"):
         assert f".. timeline:: the project has no model, or no field, {name}" in warnings
     assert re.search(
         r"index\.rst:\d+: WARNING: \.\. timeline:: no statement of lines 16 to \d+ reads or writes "
