@@ -237,7 +237,8 @@ class Reader:
                 spans[-1][1] = marks[-1] if marks else spans[-1][0]
         for primary in list(self.unseen):
             theirs = [at["holds"] for at in databases.values() if at["primary"] == primary]
-            if all(holds == databases[primary]["holds"] for holds in theirs):
+            ours = databases.get(primary, {}).get("holds")
+            if all(holds == ours for holds in theirs):
                 del self.unseen[primary]
         self.written.clear()
 
@@ -253,6 +254,7 @@ class Reader:
     def arrive(self, alias: str, primary: str, before, now: dict, source: dict | None) -> None:
         """Rows are there that no statement of Django's brought: by replication, from a primary."""
         rows = [f"{held[0]:,} row{'s' * (held[0] != 1)}" for held in now.values() if held]
+        rows = rows or ["no table"]
         if (away := self.run.away.get(alias)) and away[-1][1] is None:
             lines = ["back", *rows[:1]]
             away[-1][1] = self.add(Mark("change", alias, lines, f"{alias} is back: {rows[0]}"))

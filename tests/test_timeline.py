@@ -319,3 +319,6 @@ def test_a_database_that_was_away_is_back_with_the_first_thing_that_was_done_the
     assert (gone.kind, back.kind, back.times) == ("gone", "write", 2)
     run = Reader(several=False).of([*events[:4], look(default=1)])
     assert run.away["default"][0][1].lines == ["back", "1 row"]
+    empty = {"kind": "look", "databases": {"default": {"primary": None, "holds": {"a.B": None}}}}
+    run = Reader(several=False).of([*events[:4], empty])
+    assert run.away["default"][0][1].lines == ["back", "no table"]

@@ -121,7 +121,7 @@ def wanted() -> dict | None:
     try:
         with open(FILE) as file:
             return json.loads(file.readline())
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # ValueError: its first line is being written.
         return None
 
 
@@ -211,7 +211,7 @@ def answer(database, sql, params, model: str) -> dict:
     """
     from django.db import connections
 
-    column = next(column for label, column in tables().values() if label == model)
+    column = dict(tables().values()).get(model)
     with busy(), suppress(Exception), closing(database.create_cursor()) as cursor:
         told, rows = ask(cursor, sql, params, column)
         event = {"answer": told}
