@@ -110,7 +110,8 @@ def run(arguments, cwd, env, files, timeout):
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
-    sys.stdout.reconfigure(write_through="PYTHONUNBUFFERED" in env)
+    # Written through, it would still wait in the buffer below.
+    sys.stdout.reconfigure(line_buffering="PYTHONUNBUFFERED" in env)
     signal.alarm(timeout)
     what, *others = arguments
     program = others.pop(0) if what in ("-c", "-m") else what
