@@ -114,7 +114,7 @@ def build(tmp_path):
 def addresses_in(site: Path) -> set[str]:
     """The absolute addresses that the pages name, but those of drawings and of the schemas."""
     files = [*site.glob("*.html"), *site.glob("*.xml"), *site.glob("*.txt")]
-    found = {url for file in files for url in re.findall(r'https?://[^\s"<]+', file.read_text())}
+    found = {url for file in files for url in re.findall(r'https?://[^\s"<)]+', file.read_text())}
     return {url for url in found if not re.match("https?://(www.w3.org|www.sitemaps.org)/", url)}
 
 
@@ -129,7 +129,9 @@ def test_a_site_with_addresses_and_then_without(build):
     assert 'href="/docs/_static/' in (site / "404.html").read_text()
     assert addresses_in(site) == {
         "https://example.org/docs/index.html",
+        "https://example.org/docs/index.md",
         "https://example.org/docs/other.html",
+        "https://example.org/docs/other.md",
         "https://example.org/docs/search.html",
         "https://example.org/docs/sitemap.xml",
         "https://github.com/owner/name/edit/main/docs/index.rst",

@@ -193,7 +193,7 @@ def test_a_page_with_a_standby(house, temporary, monkeypatch, engine):
                "PORT": "1",
                "OPTIONS": {{"connect_timeout": 3}},
            }}
-           DATABASES = {{"default": SERVER, "late": SERVER | {{"TEST": {{"MIRROR": "default"}}}}}}
+           DATABASES = {{"default": SERVER, "late": SERVER | {{"HOST": "late.example.net"}}}}
 
         .. code-block:: console
 
