@@ -57,7 +57,9 @@ def entry(monkeypatch):
 
 def ours(**kwargs):
     """Return the messages of this app; each has a hint."""
-    messages = [m for m in run_checks(**kwargs) if m.id.startswith("replicas.")]
+    # Not of the shop's models: there Django 6.1 asks MariaDB's server for its version.
+    found = run_checks(app_configs=[apps.get_app_config("replicas")], **kwargs)
+    messages = [m for m in found if m.id.startswith("replicas.")]
     assert all(message.hint for message in messages)
     return messages
 
