@@ -119,6 +119,14 @@ class House:
         index = self.folder / "_build" / builder / "index.html"
         return process.returncode, process.stderr, index.read_text() if index.exists() else ""
 
+    def build_page(self, text: str, *extensions: str) -> tuple[int, str, str]:
+        """Build a page with that text, and only these extensions of ours; as `build` does."""
+        top = str(Path(__file__).parents[1])
+        conf = f"import sys\nsys.path.insert(0, {top!r})\nextensions = {list(extensions)!r}\n"
+        self.write("conf.py", conf)
+        self.write("docs/index.rst", f"Title\n=====\n\n{text}\n")
+        return self.build()
+
     def record(self) -> dict:
         return json.loads((self.folder / "_build/verified.json").read_text())
 

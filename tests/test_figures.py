@@ -6,21 +6,12 @@ import pytest
 
 from benchmarks import HERE
 
-CONF = (
-    f"import sys\nsys.path.insert(0, {str(HERE.parent)!r})\nextensions = ['benchmarks.figures']\n"
-)
-
 
 @pytest.fixture
 def build(house):
     """Build a page with that text; return the exit status, the warnings and the page."""
 
-    def build(text):
-        house.write("conf.py", CONF)
-        house.write("docs/index.rst", f"Title\n=====\n\n{text}\n")
-        return house.build()
-
-    return build
+    return lambda text: house.build_page(text, "benchmarks.figures")
 
 
 def test_a_figure_is_that_of_the_results(build):

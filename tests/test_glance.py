@@ -1,15 +1,9 @@
 """The box at the top of a page, and how many words a page has."""
 
 import re
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-CONF = (
-    f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n"
-    "extensions = ['livedocs.site', 'theme.glance']\n"
-)
 BOX = """
 .. glance::
    :what: Reads go
@@ -21,12 +15,7 @@ BOX = """
 
 @pytest.fixture
 def build(house):
-    def build(text):
-        house.write("conf.py", CONF)
-        house.write("docs/index.rst", f"Title\n=====\n{text}\n")
-        return house.build()
-
-    return build
+    return lambda text: house.build_page(text, "livedocs.site", "theme.glance")
 
 
 def test_it_says_what_its_page_says_and_how_long_the_page_takes(build):
