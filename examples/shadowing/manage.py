@@ -10,10 +10,10 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 
 def print_error(kind, error, traceback):
-    """Print one line about a database that can't be connected to; else the traceback.
+    """Print one line when the connection to a database fails. Otherwise print the traceback.
 
-    There may be no server, no such database, or a wrong password. Django's traceback does not say
-    which of several databases it is.
+    The server may be down, the database may be missing, or the password may be wrong. Django's
+    traceback does not name the database.
     """
     for frame, _ in walk_tb(traceback) if kind is OperationalError else ():
         database = frame.f_locals.get("self")
@@ -27,5 +27,5 @@ def print_error(kind, error, traceback):
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
     sys.excepthook = print_error
-    threading.excepthook = lambda thread: print_error(*thread[:3])  # of a runserver that reloads
+    threading.excepthook = lambda thread: print_error(*thread[:3])  # runserver's reloader has one
     execute_from_command_line(sys.argv)

@@ -5,9 +5,9 @@ from products.models import Product
 
 @admin.register(Product)
 class ProductAdmin(admin.ModelAdmin):
-    """Deleting a product leaves its reviews: a cascade does not cross databases.
+    """A cascade does not cross databases: deleting a product does not delete its reviews.
 
-    They are shown as reviews of a "(deleted product)", and check_references finds them.
+    The admin of reviews then shows "(deleted product)". check_references finds these reviews.
     """
 
     list_display = ["name", "price"]

@@ -18,8 +18,8 @@ def product_list(request):
 
 
 def product_detail(request, pk):
-    # Read for a POST as well: no constraint keeps a review from a product that is gone. (One that
-    # goes between this line and the review's INSERT is left to check_references.)
+    # A POST reads the product, too, because no constraint refuses a review of a missing product.
+    # (If the product is deleted between this line and the INSERT, check_references reports it.)
     product = get_object_or_404(Product, pk=pk)
 
     if request.method == "POST":

@@ -9,7 +9,7 @@ from reviews.models import Review
 
 
 class ReviewAdminForm(forms.ModelForm):
-    """Checks by hand what a foreign key would: that the keys are those of rows."""
+    """Check that the product and the author exist, as the form of a foreign key would."""
 
     def _clean_key(self, field, model):
         pk = self.cleaned_data[field]

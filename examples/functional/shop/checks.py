@@ -9,22 +9,22 @@ def home(model):
 
 
 def crossing_foreign_keys(app_configs, **kwargs):
-    """Name each foreign key, or many-to-many, whose two ends are in two databases.
+    """Yield an error for each foreign key between models that are in two databases.
 
-    Its own table too: a constraint may be left out by ``db_constraint=False``, but a join, a
-    cascade and ``select_related()`` still look for both ends in one database.
+    The foreign keys in the table of a many-to-many field are checked, too. ``db_constraint=False``
+    is no way out: joins, cascades and ``select_related()`` need both tables in one database.
     """
     for model in apps.get_models(include_auto_created=True):
         for field in model._meta.local_fields:
             other = field.remote_field and field.related_model
             if not other or isinstance(other, str):
-                continue  # a text is the name of what is not installed: Django says so
+                continue  # a string: this model is not installed, and Django's check reports that
             if home(other) != home(model):
                 yield Error(
                     f"{model._meta.label}.{field.name} is a foreign key from database "
                     f'"{home(model)}" to {other._meta.label} in "{home(other)}".',
-                    hint="Replace it by a plain field that holds the key, or give both models one "
-                    "database.",
+                    hint="Replace the foreign key by a plain field that stores the key, or put "
+                    "both models in one database.",
                     obj=model,
                     id="shop.E001",
                 )

@@ -6,9 +6,9 @@ from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections, router
 
 @contextmanager
 def database_errors_in_one_line(*models):
-    """Run a command's block; a database that fails it raises CommandError, naming the alias.
+    """Run a block of a command, and turn a database error into a CommandError with the alias.
 
-    A table of ``models`` that is missing is found before the block starts.
+    If a table of ``models`` is missing, raise the CommandError before the block starts.
     """
     alias = None
 
@@ -25,8 +25,8 @@ def database_errors_in_one_line(*models):
                 if model._meta.db_table not in connection.introspection.table_names():
                     migrate = "python manage.py migrate"
                     if alias != DEFAULT_DB_ALIAS:
-                        # With the app named: without, Django would note there that it had
-                        # migrated all the others too.
+                        # Name the app. Without its name, Django would record the migrations of all
+                        # other apps as applied there, too.
                         migrate += f" --database={alias} {model._meta.app_label}"
                     raise CommandError(
                         f'Database "{alias}" has no table {model._meta.db_table}. Run: {migrate}'
@@ -34,7 +34,7 @@ def database_errors_in_one_line(*models):
                 stack.enter_context(connection.execute_wrapper(note_alias))
             yield
     except DatabaseError as error:
-        # The last database that was asked, be it for a connection, a query or a COMMIT.
+        # ``alias`` is the database that was used last: for a connection, a query or a COMMIT.
         name = connections[alias].settings_dict["NAME"]
         raise CommandError(
             f'Database "{alias}" ({name}): {" ".join(str(error).split())}'

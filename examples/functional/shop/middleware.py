@@ -8,15 +8,15 @@ from django.db import connections
 class QueryLog:
     """The queries of one request, in order.
 
-    Each is a dict of the ``alias`` of the database that answered, the ``milliseconds`` that it
-    took, and its ``sql``, without parameters.
+    Each query is a dict: the ``alias`` of the database, the ``milliseconds`` that the query took,
+    and its ``sql`` without the parameters.
     """
 
     def __init__(self):
         self.queries = []
 
     def note(self, execute, sql, params, many, context):
-        """Wrap the execution of a query, as ``connection.execute_wrapper()`` asks."""
+        """Run a query and add it to the log. This is a wrapper for ``execute_wrapper()``."""
         start = perf_counter()
         try:
             return execute(sql, params, many, context)
@@ -31,8 +31,8 @@ class QueryLog:
 
     @property
     def counts(self):
-        """The number of queries of each alias, in the order of their first queries."""
-        # A dict, for the template: {{ counts.items }} of a Counter is the count of "items", 0.
+        """The number of queries on each alias, in the order of the first query on each."""
+        # The template needs a dict: {{ counts.items }} of a Counter is the count of "items", 0.
         return dict(Counter(query["alias"] for query in self.queries))
 
 
@@ -45,7 +45,7 @@ class QueryLogMiddleware:
     def __call__(self, request):
         request.query_log = QueryLog()
         with ExitStack() as stack:
-            # A thread has connections of its own, so this hears no other request's queries.
+            # Each thread has its own connections, so the log has no queries of other requests.
             for connection in connections.all():
                 stack.enter_context(connection.execute_wrapper(request.query_log.note))
             return self.get_response(request)

@@ -1,14 +1,14 @@
 class FunctionalRouter:
-    """Separation by function: the app that a model belongs to decides its database.
+    """Separation by function: the database of a model depends on its app.
 
-    No answer is None. None would leave the question to Django, which answers from the instance at
-    hand: where a review came from says nothing about where products are.
+    No method returns None. After a None, Django would use the database that the instance in the
+    hints came from. But a product is not in the database that a review came from.
     """
 
     databases = {"reviews": "reviews"}  # an app's label, and the alias of its database
 
     def database_of(self, app_label):
-        # Auth, sessions, the admin, and any app that is installed next year.
+        # All other apps: auth, sessions, the admin, and each app that is installed later.
         return self.databases.get(app_label, "default")
 
     def db_for_read(self, model, **hints):
@@ -18,9 +18,9 @@ class FunctionalRouter:
         return self.database_of(model._meta.app_label)
 
     def allow_relation(self, obj1, obj2, **hints):
-        # A database can keep a foreign key only when it holds both ends.
+        # A foreign key needs both tables in one database.
         return self.database_of(obj1._meta.app_label) == self.database_of(obj2._meta.app_label)
 
     def allow_migrate(self, db, app_label, **hints):
-        # By app alone: RunPython and RunSQL come without the name of a model.
+        # Depends on the app only: for RunPython and RunSQL Django passes no model.
         return db == self.database_of(app_label)

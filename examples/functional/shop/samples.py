@@ -1,4 +1,4 @@
-"""What `populate` fills a shop with, and how: the same in each example."""
+"""The sample data of `populate`. All example projects use the same data."""
 
 from decimal import Decimal
 from random import Random
@@ -6,7 +6,7 @@ from random import Random
 from django.core.management import CommandError
 from tqdm import tqdm
 
-BATCH = 5_000  # rows in a transaction, and in memory
+BATCH = 5_000  # rows in one transaction, and in memory
 
 MANNERS = [
     ("Punctual", "Arrives before you do."),
@@ -18,7 +18,7 @@ MANNERS = [
     ("Leap-year", "Rests on 29 February."),
     ("Borrowed", "Lent time, at fair interest."),
     ("Diplomatic", "Agrees with every other clock."),
-    ("Eventually consistent", "Shows the time it was told last."),
+    ("Eventually consistent", "Shows the last time it received."),
 ]
 CLOCKS = [
     ("carriage clock", "Carriage not included."),
@@ -64,22 +64,22 @@ def product(number, seed):
 
 
 def create_up_to(model, wanted, make):
-    """Create ``make(number)`` for each number from those that are there up to ``wanted``."""
+    """Save ``make(number)`` for each number from the present number of rows up to ``wanted``."""
     there = model.objects.count()
     name = model._meta.verbose_name
     with tqdm(total=max(there, wanted), initial=there, unit=name, disable=None) as bar:
         for start in range(there, wanted, BATCH):
             batch = [make(number) for number in range(start, min(start + BATCH, wanted))]
-            # A transaction on the model's own database. No primary keys are given: that would
-            # leave a PostgreSQL sequence behind.
+            # bulk_create() uses one transaction on the database of the model. The rows have no
+            # primary keys yet: keys that we set would not advance a sequence in PostgreSQL.
             model.objects.bulk_create(batch)
             bar.update(len(batch))
 
 
 def whole_number(name, value):
-    """Return an option's value as a number. Raises CommandError if it isn't one, or is negative.
+    """Return an option's value as a number. Raise CommandError if it is negative, or no number.
 
-    argparse would answer a wrong number with its usage and exit status 2.
+    argparse would print the usage of the command, and end with exit status 2.
     """
     try:
         number = int(value)

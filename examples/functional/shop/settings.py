@@ -2,8 +2,8 @@ from pathlib import Path
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-# To use another engine, for one database or for all, change its ENGINE (and the NAME, USER, HOST
-# that the engine asks for): nothing else in this project knows which engine it runs on.
+# To use another engine for a database, change its ENGINE, and add the NAME, USER, HOST and so on
+# that this engine needs. No other code in this project depends on the engine.
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
@@ -16,12 +16,12 @@ DATABASES = {
 }
 DATABASE_ROUTERS = ["shop.routers.FunctionalRouter"]
 
-# For a shop on your own machine: one on the internet needs a secret key and DEBUG = False.
+# For your own machine only. A site on the internet needs a secret key and DEBUG = False.
 SECRET_KEY = "not a secret"
 DEBUG = True
 
 INSTALLED_APPS = [
-    "shop",  # for its templates, its stylesheet and its check: it has no models
+    "shop",  # has templates, a stylesheet and a check, but no models
     "products",
     "reviews",
     "django.contrib.admin",

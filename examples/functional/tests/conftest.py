@@ -11,7 +11,7 @@ from tests.processes import python
 
 
 def pytest_configure():
-    # The usual hasher takes a third of a second for each password, as it should.
+    # Django's default hasher is slow on purpose: it takes a third of a second for each password.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
@@ -34,11 +34,11 @@ def review(product, author):
 
 @pytest.fixture
 def manage(tmp_path, django_db_blocker):
-    """Run ``manage.py`` in a copy of the project, whose databases are empty."""
+    """Run ``manage.py`` in a copy of the project with empty databases."""
     folder = tmp_path / "functional"
     ignore = shutil.ignore_patterns("*.sqlite3", "__pycache__", ".*")
     shutil.copytree(settings.BASE_DIR, folder, ignore=ignore)
-    # With the settings that the test run has: those of the copy, for its own databases.
+    # manage.py uses the test run's settings module. In the copy, it names the copy's databases.
 
     def run(*arguments):
         return python.run("manage.py", *arguments, cwd=folder)

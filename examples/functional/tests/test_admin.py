@@ -57,7 +57,7 @@ def test_adding_changing_and_deleting_a_review(admin_client, product, author):
     assert admin_client.get(url).status_code == 200
     assert admin_client.post(url, {"post": "yes"}).status_code == 302
     assert not Review.objects.exists()
-    # The history of reviews is in the database of the admin.
+    # The admin's log of changes to reviews is in default.
     assert LogEntry.objects.using("default").count() == 3
 
 
@@ -94,7 +94,7 @@ def test_deleting_a_product_leaves_its_reviews(admin_client, review, product):
 
 
 def test_permissions_for_reviews_are_in_default(client, review):
-    """A clerk who may only see reviews: the permission is in default, its object in reviews."""
+    """This clerk may only view reviews. The permission is in default, the review in reviews."""
     clerk = User.objects.create_user("clerk", is_staff=True)
     clerk.user_permissions.add(Permission.objects.using("default").get(codename="view_review"))
     client.force_login(clerk)

@@ -9,7 +9,7 @@ pytestmark = pytest.mark.django_db(databases=["default", "reviews"])
 
 @pytest.fixture
 def dangling(product, author):
-    """Return the keys of six reviews that dangle; among them is a chunk of good ones."""
+    """Return the keys of six reviews that dangle. Between them is a chunk of valid reviews."""
 
     def create(product_id, author_id):
         return Review.objects.create(

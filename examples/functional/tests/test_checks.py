@@ -1,4 +1,4 @@
-"""What ``manage.py check`` says of foreign keys between two databases."""
+"""The errors of ``manage.py check`` for foreign keys between two databases."""
 
 import pytest
 from django.core.checks import run_checks

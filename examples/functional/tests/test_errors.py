@@ -1,4 +1,4 @@
-"""What the commands say of a database that they can't use: one line, and exit status 1."""
+"""Commands that can't use a database print one line, and end with exit status 1."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ def test_a_database_that_is_not_migrated(manage, command):
 
     line = in_one_line(manage(command))
     assert line.startswith('CommandError: Database "reviews" has no table reviews_review. Run: ')
-    # The command that it names is the cure.
+    # The command in the message creates the table.
     assert manage(*line.partition("manage.py ")[2].split()).returncode == 0
     assert manage(command).returncode == 0
 
@@ -71,7 +71,7 @@ def test_a_database_that_cannot_be_opened_by_a_runserver_that_reloads(manage):
     try:
         line = next(line for line in process.stderr if not line.startswith("Watching "))
     finally:
-        os.killpg(process.pid, signal.SIGKILL)  # the one that watches, and the one that serves
+        os.killpg(process.pid, signal.SIGKILL)  # the reloader, and the server
         process.communicate()
     assert line.startswith(f'CommandError: Database "default" ({name}): ')
     assert reason in line

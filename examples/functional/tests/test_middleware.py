@@ -58,7 +58,7 @@ def test_requests_in_two_threads_do_not_hear_each_other():
     both = Barrier(2, timeout=10)
 
     def serve(queries):
-        # On MariaDB, Django's settings of a new connection are two queries: not of this request.
+        # On MariaDB, Django sends two queries on a new connection. Send them before the request.
         connections["default"].ensure_connection()
 
         def view(request):

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.django_db(databases=["default", "reviews"])
 
 
 def shop():
-    """What the two databases hold, less the keys, which a database is free to choose."""
+    """Return the rows of both databases without their keys, which differ between runs."""
     names = dict(Product.objects.values_list("pk", "name"))
     authors = dict(User.objects.values_list("pk", "username"))
     products = list(Product.objects.order_by("pk").values_list("name", "description", "price"))
@@ -71,7 +71,7 @@ def test_a_number_that_is_wrong(option, value):
 
 
 def test_reviews_need_a_product():
-    with pytest.raises(CommandError, match="ask for --products 1 or more"):
+    with pytest.raises(CommandError, match="Use --products with 1 or more"):
         call_command("populate", products=0, reviews=1)
     call_command("populate", products=0, reviews=0)
     call_command("populate", products=1, reviews=0)

@@ -1,7 +1,7 @@
-"""The router, and the traps that it avoids.
+"""The router, and the faults that it avoids.
 
-The tests that take ``router`` run on the project's router, and on the naive one, which they have to
-catch: ``strict`` makes a test fail that lets it pass.
+Tests with the fixture ``router`` run with the project's router and with a naive router. With the
+naive router they have to fail: ``strict=True`` reports a test that passes with it.
 """
 
 import json
@@ -20,7 +20,7 @@ from shop.routers import FunctionalRouter
 
 
 class NaiveRouter:
-    """Answers for its own app, and leaves the rest to Django."""
+    """A router that answers for its own app, and returns None for all others."""
 
     def db_for_read(self, model, **hints):
         return "reviews" if model._meta.app_label == "reviews" else None
@@ -59,7 +59,7 @@ def test_a_model_is_read_and_written_in_the_database_of_its_app(shop_router, mod
 
 
 def test_the_instance_at_hand_does_not_draw_other_models_to_its_database(router):
-    """Else ``review.product`` would be looked up where the review came from."""
+    """Otherwise ``review.product`` would be read from the database of the review."""
     review = Review()
     review._state.db = "reviews"
     assert router.db_for_read(Product, instance=review) == "default"
@@ -67,14 +67,14 @@ def test_the_instance_at_hand_does_not_draw_other_models_to_its_database(router)
 
 
 def test_an_instance_read_elsewhere_is_written_to_the_database_of_its_app(router):
-    """Read from a backup, say, that a third alias names: the model alone decides."""
+    """For example, it was read from a backup with a third alias. Only its model counts."""
     product = Product()
     product._state.db = "backup"
     assert router.db_for_write(Product, instance=product) == "default"
 
 
 def test_a_relation_within_a_database_is_allowed_wherever_the_objects_came_from(router):
-    """Django itself would compare where the two objects were read."""
+    """Without the router, Django would compare the databases that the objects were read from."""
     product, user = Product(), User()
     product._state.db = "default"
     user._state.db = "backup"
@@ -82,19 +82,19 @@ def test_a_relation_within_a_database_is_allowed_wherever_the_objects_came_from(
 
 
 def test_a_relation_across_databases_is_not_allowed_even_between_new_objects(router):
-    """Django itself would allow it: not saved yet, both are in the same place, None."""
+    """Without the router, Django would allow it: for both objects ``_state.db`` is None."""
     assert router.allow_relation(Product(), Review()) is False
 
 
 @pytest.mark.parametrize("app", ["products", "auth", "sessions", "contenttypes", "next_year"])
 def test_no_other_app_comes_into_the_reviews_database(router, app):
-    """A router that says only where its own app belongs lets all the others in."""
+    """A router with a rule only for its own app allows all other apps in this database."""
     assert router.allow_migrate("reviews", app) is False
     assert router.allow_migrate("default", app) is True
 
 
 def test_run_python_runs_in_the_database_of_its_app_alone(router, monkeypatch):
-    """A router is asked about it without a model; a naive one lets that of products run twice."""
+    """The router gets no model here. With the naive router, the one of products runs twice."""
     monkeypatch.setattr("django.db.migrations.operations.special.router", router)
     ran = []
     for app in ("products", "reviews"):
@@ -105,7 +105,7 @@ def test_run_python_runs_in_the_database_of_its_app_alone(router, monkeypatch):
 
 
 def contents(manage, alias):
-    """Return the names of a database's tables, and of the apps that it has migrations of."""
+    """Return the names of a database's tables, and of the apps with recorded migrations there."""
     process = manage(
         "shell",
         "-v0",
@@ -123,14 +123,14 @@ def contents(manage, alias):
 
 
 def test_migrating_the_reviews_database(manage):
-    """Naming the app keeps the record of migrations true; the router keeps the tables out."""
+    """The app's name keeps false records of migrations out, and the router keeps tables out."""
     assert manage("migrate", "--database=reviews", "reviews").returncode == 0
     assert contents(manage, "reviews") == ({"django_migrations", "reviews_review"}, {"reviews"})
 
     assert manage("migrate", "--database=reviews").returncode == 0
     tables, apps = contents(manage, "reviews")
     assert tables == {"django_migrations", "reviews_review"}
-    assert "auth" in apps  # noted as migrated, without a table: why the app is to be named
+    assert "auth" in apps  # recorded, but without a table: so ``migrate`` has to name the app
 
 
 def test_migrating_the_default_database(manage):

@@ -15,7 +15,7 @@ def write_reviews(product, author, count):
 
 
 def counts(response):
-    """The queries of each alias, as the foot of the page has them."""
+    """Return the number of queries on each alias, as the foot of the page shows them."""
     return response.wsgi_request.query_log.counts
 
 

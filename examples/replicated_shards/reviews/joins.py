@@ -1,4 +1,4 @@
-"""What a JOIN and a GROUP BY would do, were it one database: a query for each, joined here."""
+"""Joins in Python, in place of JOIN and GROUP BY, because the tables are in two databases."""
 
 from django.db.models import Avg, Count
 
@@ -6,10 +6,10 @@ from reviews.models import Review
 
 
 def attach(reviews, **models):
-    """Give each review the objects whose keys it holds, with one query for each model.
+    """Set the related objects of each review, with one query for each model.
 
-    ``attach(reviews, author=User)`` sets ``review.author`` to the ``User`` whose key is
-    ``review.author_id``, or to None when there is no such user any more.
+    ``attach(reviews, author=User)`` sets ``review.author`` to the ``User`` with the key
+    ``review.author_id``, or to None when there is no such user.
     """
     for name, model in models.items():
         found = model.objects.in_bulk({getattr(review, f"{name}_id") for review in reviews})
@@ -18,7 +18,7 @@ def attach(reviews, **models):
 
 
 def attach_ratings(products):
-    """Give each product its ``review_count`` and its ``mean_rating`` (None without reviews)."""
+    """Set ``review_count`` and ``mean_rating`` of each product (None without reviews)."""
     ratings = {
         row["product_id"]: row
         for row in Review.objects.filter(product_id__in=[product.pk for product in products])

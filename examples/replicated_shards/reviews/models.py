@@ -3,10 +3,10 @@ from django.utils import timezone
 
 
 class Review(models.Model):
-    """What a customer thinks of a product.
+    """A customer's review of a product.
 
-    The product and the author live in another database, where no foreign key can reach: a review
-    holds their keys, and nothing but our own care keeps these keys true.
+    The product and the author are in another database, and no foreign key can refer to them. So a
+    review stores plain keys, and no constraint checks that the rows with these keys exist.
     """
 
     product_id = models.BigIntegerField()
@@ -20,7 +20,7 @@ class Review(models.Model):
             models.CheckConstraint(condition=models.Q(rating__range=(1, 5)), name="rating_1_to_5"),
         ]
         indexes = [
-            # A foreign key would have come with one. This also puts a product's reviews in order.
+            # A foreign key has an index. This index also sorts the reviews of a product by time.
             models.Index(fields=["product_id", "created"], name="review_product_created"),
         ]
 

@@ -4,7 +4,7 @@ from reviews.models import Review
 
 
 class ReviewForm(forms.ModelForm):
-    """A customer's part of a review: the view knows the product and the author."""
+    """The fields that the customer fills in. The view sets the product and the author."""
 
     class Meta:
         model = Review

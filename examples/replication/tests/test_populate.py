@@ -71,7 +71,7 @@ def test_a_number_that_is_wrong(option, value):
 
 
 def test_reviews_need_a_product():
-    with pytest.raises(CommandError, match="ask for --products 1 or more"):
+    with pytest.raises(CommandError, match="Use --products with 1 or more"):
         call_command("populate", products=0, reviews=1)
     call_command("populate", products=0, reviews=0)
     call_command("populate", products=1, reviews=0)

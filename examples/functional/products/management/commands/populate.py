@@ -24,12 +24,12 @@ def make_review(number, seed, product_ids, author_ids):
 
 
 class Command(BaseCommand):
-    help = "Fill the shop up to a number of products and of reviews. Running it again adds nothing."
+    help = "Create products and reviews up to the given numbers. A second run adds nothing."
 
     def add_arguments(self, parser):
-        parser.add_argument("--products", default=100, help="how many there shall be (100)")
-        parser.add_argument("--reviews", default=1000, help="how many there shall be (1000)")
-        parser.add_argument("--seed", default=0, help="another seed, another shop (0)")
+        parser.add_argument("--products", default=100, help="their number (default: 100)")
+        parser.add_argument("--reviews", default=1000, help="their number (default: 1000)")
+        parser.add_argument("--seed", default=0, help="another seed makes other rows (default: 0)")
 
     def handle(self, **options):
         products, reviews, seed = (
@@ -37,7 +37,7 @@ class Command(BaseCommand):
         )
         with database_errors_in_one_line(User, Product, Review):
             if reviews and not products and not Product.objects.exists():
-                raise CommandError("Reviews need a product: ask for --products 1 or more.")
+                raise CommandError("There is no product to review. Use --products with 1 or more.")
             create_up_to(Product, products, lambda number: Product(**product(number, seed)))
             authors = User.objects.filter(username__in=AUTHORS).order_by("username")
             there = set(authors.values_list("username", flat=True))

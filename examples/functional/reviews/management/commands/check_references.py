@@ -8,7 +8,7 @@ from products.models import Product
 from reviews.models import Review
 from shop.errors import database_errors_in_one_line
 
-CHUNK = 900  # keys in one query: some builds of SQLite take no more than 999 parameters
+CHUNK = 900  # keys in one query: some builds of SQLite accept at most 999 parameters
 SHOWN = 5
 
 
@@ -17,7 +17,7 @@ def missing(model, keys):
 
 
 def dangling_reviews(reviews):
-    """Yield ``(pk, what is gone)`` for those of ``(pk, product_id, author_id)`` that dangle."""
+    """Yield ``(pk, missing rows)`` for each ``(pk, product_id, author_id)`` that dangles."""
     products = missing(Product, {product_id for _, product_id, _ in reviews})
     authors = missing(User, {author_id for _, _, author_id in reviews})
     for pk, product_id, author_id in reviews:
@@ -28,16 +28,16 @@ def dangling_reviews(reviews):
 
 
 def check_reviews(fix):
-    """Return how many reviews there were, how many dangle, and the first of these as a dict.
+    """Return the number of reviews, the number that dangle, and the first few of these as a dict.
 
-    With ``fix``, delete those that dangle.
+    With ``fix``, delete the reviews that dangle.
     """
     checked = found = last = 0
     examples = {}
     rows = Review.objects.order_by("pk").values_list("pk", "product_id", "author_id")
     with tqdm(total=rows.count(), unit="review", disable=None) as bar:
-        # The reviews first, then what they refer to. In the other order, a product that is added
-        # meanwhile, and reviewed, would look gone.
+        # Read the reviews first, then the products and users. In the other order, a product that
+        # is added and reviewed between the two queries would seem to be missing.
         while chunk := list(rows.filter(pk__gt=last)[:CHUNK]):
             dangling = dict(dangling_reviews(chunk))
             examples |= islice(dangling.items(), SHOWN - len(examples))
@@ -52,8 +52,8 @@ def check_reviews(fix):
 
 class Command(BaseCommand):
     help = (
-        "Find reviews whose product or author is gone. The exit status is 1 when there are some "
-        "and 0 when there are none, or --fix has deleted them."
+        "Find reviews whose product or author does not exist. The exit status is 1 when there are "
+        "such reviews, and 0 when there are none or when --fix has deleted them."
     )
 
     def add_arguments(self, parser):
@@ -70,8 +70,8 @@ class Command(BaseCommand):
             self.stdout.write(f"Deleted {found} of {checked} reviews.")
         elif found:
             raise CommandError(
-                f"{found} of {checked} reviews refer to a product or an author that is gone. "
-                "To delete them, use --fix."
+                f"{found} of {checked} reviews refer to a product or an author that does not "
+                "exist. To delete these reviews, use --fix."
             )
         else:
             self.stdout.write(f"All {checked} reviews have their product and their author.")
