@@ -161,9 +161,9 @@ LINES = [
         'LOCAL_DATABASE, SNAPSHOT_DATABASE = "default", "production"',
         PRODUCTION,
         CHECK,
-        "LOCAL_DATABASE is not",
+        "LOCAL_DATABASE must be",
     ),
-    (PRODUCTION, "SHADOWED = OVERLAID = []", PRODUCTION, CHECK, "SHADOWED is not"),
+    (PRODUCTION, "SHADOWED = OVERLAID = []", PRODUCTION, CHECK, "SHADOWED must be"),
     (
         PRODUCTION,
         'SNAPSHOT = BASE_DIR / "snapshot.sqlite3"',

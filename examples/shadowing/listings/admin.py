@@ -7,11 +7,11 @@ from vendor.models import Article
 
 
 class ListingAdminForm(forms.ModelForm):
-    """Checks by hand what a foreign key would: that the number is an article's."""
+    """Checks that there is an article with this number, as a foreign key would."""
 
     def clean_article_number(self):
         number = self.cleaned_data["article_number"]
-        # A listing whose article has vanished may still be changed.
+        # A listing can still be changed after its article was deleted.
         changed = number != self.instance.article_number
         if changed and not Article.objects.filter(pk=number).exists():
             raise forms.ValidationError(f"The supplier has no article {number}.")

@@ -1,9 +1,10 @@
-"""The supplier's articles and our listings as one table, though no JOIN reaches across the two.
+"""Show the supplier's articles and our listings as one table, without a JOIN.
 
-What crosses between the databases are keys, through Python. That is a query more, or two, for a
-page of any length; and where our columns filter or order, a list of keys as long as what they
-match. It serves for a catalogue of tens of thousands. For millions, have one database hold both: a
-copy of the supplier's tables, or what SQLite calls ATTACH and PostgreSQL a foreign data wrapper.
+The two tables are in two databases, so Python passes keys from one query to the other. This takes
+one or two more queries for a page of any length. To filter or order by one of our columns, it also
+takes a list of the keys of all matching rows. That works for a catalogue of tens of thousands of
+articles. For millions, put both tables in one database: copy the supplier's tables, or use ATTACH
+on SQLite or a foreign data wrapper on PostgreSQL.
 """
 
 from django.db.models import Q
@@ -11,7 +12,7 @@ from django.db.models import Q
 from listings.models import Listing
 from vendor.models import Article
 
-OURS = "listing__"  # begins the name of a column of ours
+OURS = "listing__"  # the prefix of our columns' names
 
 
 def attach_listings(articles):
@@ -25,20 +26,21 @@ def attach_listings(articles):
 
 
 def vanished_listings():
-    """Return the listings whose article is in the supplier's catalogue no more."""
+    """Return the listings whose article is no longer in the supplier's catalogue."""
     listings = list(Listing.objects.order_by("article_number"))
     there = Article.objects.in_bulk([listing.article_number for listing in listings])
     return [listing for listing in listings if listing.article_number not in there]
 
 
 class Catalogue:
-    """A sequence of articles, each with its ``listing``, that ``Paginator`` takes as a queryset.
+    """A sequence of articles, each with its ``listing``. ``Paginator`` accepts it like a queryset.
 
-    ``theirs`` is a ``Q`` of an article's columns and ``ours`` one of a listing's; without it,
-    nothing is left out. ``order_by`` names one column, ours after ``listing__``, with a "-"
-    for descending. It answers as ``article LEFT JOIN listing`` would: an article that we don't
-    list meets no condition on ``ours``, and comes last where they order, as one whose column is
-    NULL. The article's number decides between equals.
+    ``theirs`` is a ``Q`` of an article's columns, and ``ours`` a ``Q`` of a listing's columns. The
+    default of both is no condition. ``order_by`` is the name of one column: for a listing's column
+    with the prefix ``listing__``, and for descending order with a "-" before it. The rows are those
+    of ``article LEFT JOIN listing``: an article without a listing meets no condition of ``ours``,
+    and is last in the order of a listing's column, as is an article whose column is NULL. Articles
+    with equal values are ordered by their number.
     """
 
     def __init__(self, theirs=None, ours=None, order_by="number"):
@@ -58,20 +60,20 @@ class Catalogue:
         if column.startswith(OURS):
             keys = self._keys_in_our_order(column.removeprefix(OURS))[page]
             found = self.articles.in_bulk(keys)
-            # One that the supplier has taken out since its key was read is not found.
+            # An article may have been deleted after its key was read.
             articles = [found[key] for key in keys if key in found]
         else:
             articles = list(self.articles.order_by(self.order_by, "pk")[page])
         return attach_listings(articles)
 
     def _keys_in_our_order(self, column):
-        """Return the keys of all the articles, ordered by a column of ours."""
+        """Return the keys of all the articles, ordered by one of our columns."""
         articles = dict.fromkeys(self.articles.order_by("pk").values_list("pk", flat=True))
         with_value = self.listings.exclude(**{column: None})
         ordered = with_value.order_by(self.order_by.replace(OURS, ""), "article_number")
         in_order = [
             number
             for number in ordered.values_list("article_number", flat=True)
-            if number in articles  # else it has vanished, or a condition on theirs leaves it out
+            if number in articles  # not if it is deleted, or doesn't meet the condition `theirs`
         ]
         return list(dict.fromkeys([*in_order, *articles]))

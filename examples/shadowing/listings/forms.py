@@ -4,7 +4,7 @@ from listings.models import Listing
 
 
 class ListingForm(forms.ModelForm):
-    """Our part of an article: the view knows the supplier's."""
+    """A form for our columns of an article."""
 
     class Meta:
         model = Listing
@@ -12,7 +12,7 @@ class ListingForm(forms.ModelForm):
 
 
 class FilterForm(forms.Form):
-    """What to show of the catalogue: conditions on their columns and on ours, and an order."""
+    """Conditions on the supplier's columns and on ours, and an order, for the catalogue's page."""
 
     q = forms.CharField(label="Name contains", required=False)
     in_stock = forms.BooleanField(label="In the supplier's stock", required=False)

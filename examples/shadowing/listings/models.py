@@ -2,10 +2,10 @@ from django.db import models
 
 
 class Listing(models.Model):
-    """What we add to an article of the supplier's: columns that their table can't be given.
+    """Our columns for an article of the supplier, whose table we can't change.
 
-    No foreign key reaches into another database: a listing holds the article's number, and the
-    article may be gone from the catalogue tomorrow.
+    A foreign key can't refer to a table in another database, so a listing has the number of its
+    article. The article may later be deleted from the catalogue.
     """
 
     article_number = models.CharField(max_length=8, unique=True)

@@ -1,55 +1,55 @@
-"""A change tried out over a snapshot of production, which stays as it is. To be copied whole.
+"""Try out changes over a snapshot of production. The snapshot stays unchanged. Copy the whole app.
 
-Its parts, in reading order. First tables that are local as a whole (shadowed), which need no more:
+These are its parts, in reading order. For tables that are local as a whole (shadowed), you need:
 
 ``routers``
-    which database a model is read from and written to, and the error ``NotLocal``;
+    chooses the database of a model for reads and for writes; defines the error ``NotLocal``;
 ``reading``
-    ``get_or_create()`` of a model of the snapshot: a row that exists is found;
+    makes ``get_or_create()`` find a row that exists, for a model that is read from the snapshot;
 ``management/commands/snapshot``
-    the snapshot: of one moment, and without what is personal;
+    makes the snapshot, of one moment, with personal data masked or left out;
 ``management/commands/shadow``
-    the snapshot's rows, copied into a shadowed table;
+    copies the snapshot's rows into a shadowed table;
 ``attached``
-    the database engine: Django's for SQLite, with the snapshot attached, and read-only;
+    the database engine: Django's engine for SQLite, with the snapshot attached read-only;
 ``checks``
-    what a copy forgets: ``python manage.py check`` says it, and ``check --database default`` what
-    only the databases know.
+    system checks for a project that has copied the app. ``check --database default`` also compares
+    the two databases.
 
-Then a few rows over the snapshot's (overlaid), such that Django sees one table. Without them,
-``OVERLAID`` is empty, and these can be deleted:
+To overlay single rows on the snapshot's rows, such that Django sees one table, you also need the
+following parts. If you overlay no rows, leave ``OVERLAID`` empty, and delete them:
 
 ``tables``
-    the SQL: for each overlaid model a table in the local file, a view that lays its rows over the
-    snapshot's, and the triggers that turn a write on the view into a local row;
+    the SQL. Each overlaid model has a table of local rows, a view that shows these rows in place of
+    the snapshot's, and triggers that store each write to the view as a local row;
 ``backend``
-    the engine that makes them, and tells Django what they did;
+    the engine that makes the tables, views and triggers, and counts the changed rows for Django;
 ``rows``
-    what differs from the snapshot, row by row;
+    finds the rows that differ from the snapshot;
 ``export``, ``management/commands/overlay``
-    a command that shows, exports and discards what differs.
+    a command that shows, exports, keeps and discards these differences.
 
-The command ``snapshot`` and both engines are for SQLite. On PostgreSQL and MariaDB whole tables are
-shadowed by Django's own engine, without joins to the snapshot's tables, and no rows are overlaid:
-leave ``OVERLAID`` empty. There the snapshot is a restored dump, and a user that may only ``SELECT``
-guards it. The local database may be of another engine than the snapshot. The commands show their
-progress by the package ``tqdm``.
+The command ``snapshot`` and both engines are for SQLite. On PostgreSQL and MariaDB you can shadow
+whole tables with Django's own engine, without joins to the snapshot's tables. Rows can't be
+overlaid there: leave ``OVERLAID`` empty. The snapshot is then a restored dump, which is read by a
+database user with the right to ``SELECT`` only. The local database may have another engine than the
+snapshot. The commands show their progress with the package ``tqdm``.
 
-Plainer: no overlay. A transaction that is rolled back shows what ten thousand updates would do. A
-dump that is restored, a copy of the file, or a branch of the database, if its host offers them,
-gives a whole database to try things on, with no router and no snapshot to keep.
+There are plainer ways, without this app. A transaction that is rolled back shows the effect of ten
+thousand updates. A restored dump, a copy of the file, or a branch of the database, if its host has
+branches, is a whole database to try things on. Then you need no router and keep no snapshot.
 
 The settings
 ------------
 
-Production goes on with its own settings, and takes the snapshot. Add to ``settings.py``::
+Production keeps its own settings, and makes the snapshot. Add to ``settings.py``::
 
     INSTALLED_APPS += ["overlay"]
     LOCAL_DATABASE, SNAPSHOT_DATABASE = "default", "production"  # as in local.py
     SHADOWED = OVERLAID = []
     SNAPSHOT = BASE_DIR / "snapshot.sqlite3"  # the file that the command `snapshot` makes
-    PERSONAL = {  # what does not get into it
-        # By column, the text that takes its place; {pk} is the row's key. None is NULL.
+    PERSONAL = {  # masked or left out in the snapshot
+        # For each column a text to write instead. {pk} is the row's key. None writes NULL.
         "auth.User": {
             "username": "user{pk}",
             "password": "!",
@@ -57,11 +57,11 @@ Production goes on with its own settings, and takes the snapshot. Add to ``setti
             "last_name": "",
             "email": "",
         },
-        # No row at all.
+        # None instead of columns leaves out all rows.
         "admin.LogEntry": None,
         "sessions.Session": None,
     }
-    HARMLESS = {  # what does, by column, but for keys: any other column stops the command
+    HARMLESS = {  # columns that are copied as they are; a column in neither stops `snapshot`
         "auth.Group": ["name"],
         "auth.Permission": ["name", "codename"],
         "auth.User": ["last_login", "is_superuser", "is_staff", "is_active", "date_joined"],
@@ -70,9 +70,9 @@ Production goes on with its own settings, and takes the snapshot. Add to ``setti
         "notes.Note": ["text"],
     }
 
-A developer has other settings, which name no database of production. A router of your own, for
-models of another database, goes before ``ShadowRouter``. Add to ``local.py``, a new file beside
-the former::
+A developer has other settings, which contain no database of production. If you have a router for
+models of another database, put it before ``ShadowRouter``. Write these settings in ``local.py``, a
+new file next to ``settings.py``::
 
     from .settings import *
 
@@ -90,8 +90,9 @@ the former::
     SHADOWED = ["admin", "auth", "contenttypes", "sessions"]  # apps, or models as in OVERLAID
     OVERLAID = ["notes.Note"]
 
-Then run ``snapshot`` with production's settings, and all else with the developer's: ``migrate``,
-which makes what is local, and ``shadow`` for each shadowed table that is to have the snapshot's
-rows. Content types and permissions have them at once, as the snapshot's other rows refer to their
-keys; where a later snapshot differs, ``check --database`` says so.
+Then run ``snapshot`` with production's settings, and all other commands with the developer's.
+``migrate`` makes the local tables. ``shadow`` copies the snapshot's rows into a shadowed table: run
+it for each table that needs them. For content types and permissions ``migrate`` does this, because
+other rows of the snapshot refer to their keys. If the keys of a later snapshot differ, ``check
+--database default`` reports an error.
 """

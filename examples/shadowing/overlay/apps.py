@@ -17,9 +17,10 @@ def has_snapshot():
 
 
 def leave_out_constraints(connection, **kwargs):
-    """Have the local tables made without foreign keys: what they refer to may be in the snapshot.
+    """Make ``migrate`` create the local tables without foreign keys.
 
-    On a server, by Django's own engine. On SQLite ``attached`` does it.
+    Their rows may refer to rows of the snapshot. This function is for a local database on a server.
+    On SQLite the engine ``attached`` does the same.
     """
     if connection.alias != settings.LOCAL_DATABASE or not has_snapshot():
         return
@@ -29,7 +30,10 @@ def leave_out_constraints(connection, **kwargs):
 
 
 def indexing(editor):
-    """Return a class of schema editors that makes the index which Django leaves to a constraint."""
+    """Return a schema editor class that also indexes foreign keys.
+
+    On MariaDB, Django makes no such index, because a foreign key's constraint makes one.
+    """
 
     def should_be_indexed(self, model, field):
         plain = BaseDatabaseSchemaEditor if field.is_relation else editor
@@ -39,20 +43,21 @@ def indexing(editor):
 
 
 def make_tables(using, **kwargs):
-    """Make the tables that hold the local rows, or give them the columns that they lack."""
+    """Make the tables of the local rows, or add the columns that are missing."""
     if make := getattr(connections[using], "make_overlay", None):
         make()
 
 
 def take_keys(using, **kwargs):
-    """Give the tables that ``migrate`` fills by itself the snapshot's rows, and so its keys.
+    """Copy the snapshot's rows, with their keys, into the tables that ``migrate`` fills.
 
-    Rows of the snapshot refer to these by key. Where there are local rows already, nothing is done:
-    others may refer to them, and ``checks`` says what differs.
+    Other rows of the snapshot refer to these rows by key. A table that already has rows is left as
+    it is, because other local rows may refer to them; ``checks`` reports the differences.
     """
     if using != settings.LOCAL_DATABASE or not has_snapshot():
         return
-    from overlay.management.commands.shadow import columns_in  # here: a command needs tqdm
+    # Imported here, because this command needs the package tqdm.
+    from overlay.management.commands.shadow import columns_in
 
     for label in checks.shadowed_by_migrate():
         model = checks.model_of(label)
@@ -63,7 +68,7 @@ def take_keys(using, **kwargs):
             call_command("shadow", label, stdout=StringIO())
 
 
-# Here, and not in `ready()`: before `contenttypes` and `auth` connect what fills their tables.
+# Connected here, and not in `ready()`, to run before `contenttypes` and `auth` fill their tables.
 post_migrate.connect(take_keys)
 
 

@@ -7,7 +7,7 @@ from django.db import DatabaseError
 
 @contextmanager
 def errors_in_one_line():
-    """Run a command's block; what a database or a setting fails it by becomes a CommandError."""
+    """Run the block. An error of a database or a setting becomes a CommandError of one line."""
     try:
         yield
     except (DatabaseError, ImproperlyConfigured) as error:

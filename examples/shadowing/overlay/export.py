@@ -1,4 +1,4 @@
-"""The local rows as something to carry to production by hand: a fixture, or SQL to be read."""
+"""Export the local rows, to carry them to production by hand: as a fixture, or as SQL to review."""
 
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -11,22 +11,22 @@ from django.db.models import BooleanField, CharField, DurationField, ForeignKey,
 from overlay.rows import differences, overlaid_table
 from overlay.tables import literal, quote
 
-# What each engine has to be told, such that all three read a text alike, whatever their settings.
+# Settings that make all three engines read a string in the same way.
 PROLOGUE = [
-    # A comment, but MariaDB runs it. Else a backslash at the end of a text would take the quote.
+    # MariaDB runs this kind of comment. Otherwise it would read a backslash as an escape.
     "/*! SET NAMES utf8mb4 */;",
     "/*! SET SESSION sql_mode = CONCAT(@@sql_mode, ',ANSI_QUOTES,NO_BACKSLASH_ESCAPES') */;",
-    # Only in PostgreSQL comments nest: for the others, all of it is a comment.
+    # In PostgreSQL comments nest, so it runs the end of this line. To the others all is a comment.
     "/* /* */ -- */ SET standard_conforming_strings = on; SET TIME ZONE 'UTC';",
 ]
-# MariaDB alone runs this. Else a text is equal to another that differs in case or in accents.
+# Only MariaDB runs this. Otherwise it would ignore case and accents when it compares two strings.
 EXACT = " /*M! COLLATE utf8mb4_nopad_bin */"
 
 
 def fixture(models):
-    """Return the rows that were added or changed as a JSON fixture, with the keys they have here.
+    """Return the added and changed rows as a JSON fixture, with their local keys.
 
-    A fixture can't tell of a row that was deleted.
+    A fixture can't contain deletions.
     """
     here = []
     for model in models:
@@ -39,11 +39,11 @@ def fixture(models):
 def sql(models):
     """Yield lines of SQL, for SQLite, PostgreSQL and MariaDB.
 
-    An UPDATE or DELETE asks for the values which the row had when it was touched here: it changes
-    nothing where production has changed them meanwhile. A row that was added gets its key from
-    production, and so do the rows that refer to it. Rows are added in the order of the models, and
-    deleted in the other. Raises CommandError for a row that others can't refer to in this way, and
-    for a value that the three engines write differently.
+    The WHERE of an UPDATE or DELETE contains the values that the snapshot had when the row was
+    first changed here. So the statement changes nothing if production has other values now. An
+    added row gets its key from production, and rows that refer to it look this key up. Rows are
+    added in the order of the models, and deleted in the reverse order. Raises CommandError if such
+    a key can't be looked up, and for a value that the three engines write differently.
     """
     rows = {model: differences(model) for model in models}
     yield from PROLOGUE
@@ -95,7 +95,7 @@ def statement(model, row, rows):
 
 
 def written(field, value, rows):
-    """Return a field's value as SQL has it."""
+    """Return a field's value as SQL."""
     if isinstance(field, ForeignKey) and value is not None:
         target = field.related_model
         for row in rows.get(target, []):
@@ -113,13 +113,13 @@ def written(field, value, rows):
         if isinstance(value, (str, date, datetime, time)):
             return f"'{literal(str(value))}'"
     raise CommandError(
-        f"{field.model._meta.label}.{field.name}: no SQL for this value of a "
-        f"{type(field).__name__} is the same on all engines. Use --format=fixture"
+        f"{field.model._meta.label}.{field.name}: the engines don't all write this value of a "
+        f"{type(field).__name__} in the same way. Use --format=fixture"
     )
 
 
 def key_of(model, row, rows):
-    """Return a subquery for the key that production will have given to a row added here."""
+    """Return a subquery for the key that production gives to a row that was added here."""
     for field in model._meta.local_concrete_fields:
         if field.unique and not field.primary_key and row.fields[field.name].here is not None:
             value = written(field, row.fields[field.name].here, rows)
@@ -128,6 +128,7 @@ def key_of(model, row, rows):
                 f"WHERE {quote(field.column)} = {value})"
             )
     raise CommandError(
-        f"{model._meta.label} {row.key} was added here, and a row that is to be exported refers to "
-        "it; but it has no unique field to find it by in production. Carry it there by hand."
+        f"An exported row refers to {model._meta.label} {row.key}, which was added here. The SQL "
+        "can't look up its key in production, because the row has no value in a unique field. "
+        "Add both rows to production by hand."
     )

@@ -1,1 +1,1 @@
-"""None: but Django sends ``post_migrate`` only for an app that has this module."""
+"""No models. Django sends ``post_migrate`` only for an app that has this module."""

@@ -1,7 +1,8 @@
-"""``get_or_create()`` of a model that is read from the snapshot: a row that exists is found.
+"""Make ``get_or_create()`` find a row that exists, for a model that is read from the snapshot.
 
-Django asks the router where to write before it looks for the row, so ``ShadowRouter`` alone would
-refuse both. A related manager asks by itself, and refuses: ``shelf.note_set.get_or_create()``.
+Django asks the router for the database to write to before it looks for the row. So without this
+module ``ShadowRouter`` would raise ``NotLocal`` even if the row exists. A related manager asks the
+router itself, and so ``shelf.note_set.get_or_create()`` still raises ``NotLocal``.
 """
 
 from django.apps import apps
@@ -11,7 +12,7 @@ from overlay.routers import NotLocal
 
 
 class Found:
-    """Of a QuerySet: where the router refuses to write, the row is read."""
+    """A mixin for a QuerySet: if the router refuses a write, look for the row in the snapshot."""
 
     def get_or_create(self, defaults=None, **kwargs):
         try:
@@ -24,12 +25,12 @@ class Found:
                 raise refused from None
 
     def __reduce__(self):
-        # As what it was before: no other process has the class that is made below.
+        # Pickle it as the plain class: another process does not have the class made below.
         return object.__new__, (self.plain,), self.__getstate__()
 
 
 def find_what_exists():
-    """Have the managers of each model that may not be written make such QuerySets."""
+    """Add the mixin to the QuerySets of each model that can't be written."""
     for model in apps.get_models():
         try:
             router.db_for_write(model)

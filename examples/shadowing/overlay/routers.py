@@ -9,7 +9,7 @@ class NotLocal(DatabaseError):
 
 
 def is_named(setting, app_label, model_name=None):
-    """Whether a setting names the model, or its app; without a model, any model of the app."""
+    """Whether a setting names the model or its app. Without a model: any model of the app."""
     for name in setting:
         app, _, model = name.lower().partition(".")
         if app == app_label.lower() and (not model or model_name in (None, model)):
@@ -18,10 +18,10 @@ def is_named(setting, app_label, model_name=None):
 
 
 def names(model):
-    """Return the label of an app and the name of the model whose table a model's rows are in.
+    """Return the app label and the name of the model that has the table.
 
-    Of a proxy, those of the model that it is a proxy of. What DatabaseCache asks with is a stand-in
-    for a model, and has little more than these two.
+    For a proxy model, this is its concrete model. DatabaseCache asks the router with an object that
+    is no real model, and has little more than these two names.
     """
     meta = getattr(model._meta, "concrete_model", model)._meta
     return meta.app_label, meta.model_name
@@ -32,16 +32,16 @@ def is_shadowed(model):
 
 
 class ShadowRouter:
-    """Shadowing: what is shadowed or overlaid is local, and all else is the snapshot's.
+    """Shadowing: shadowed and overlaid models are local, all others are read from the snapshot.
 
-    The model alone decides. An instance that was read from the snapshot must not draw the write
-    of a changed copy, or the lookup of what it is related to, to where it came from.
+    Only the model decides, and not the database that an instance was read from: an instance from
+    the snapshot is saved in the local database, and its related objects are looked up there too.
     """
 
     def __init__(self):
         if not apps.is_installed("overlay"):
             raise ImproperlyConfigured(
-                'ShadowRouter needs its app: add "overlay" to INSTALLED_APPS.'
+                'ShadowRouter needs the app "overlay": add "overlay" to INSTALLED_APPS.'
             )
 
     def is_local(self, model):
@@ -52,20 +52,20 @@ class ShadowRouter:
 
     def db_for_write(self, model, **hints):
         if not self.is_local(model):
-            # A stand-in for a model has no `label`.
+            # The object that DatabaseCache asks with has no `label`.
             concrete = getattr(model._meta, "concrete_model", model)
             label = getattr(concrete._meta, "label", ".".join(names(model)))
             raise NotLocal(
-                f"{label} is read from the snapshot, and not written. To try changes "
-                "out, name it in the setting SHADOWED (its whole table is then local) or OVERLAID "
-                "(only the rows that you change are)."
+                f"{label} is read from the snapshot, so it can't be written. To write it, "
+                "name it in the setting SHADOWED (its whole table becomes local) or OVERLAID "
+                "(only the rows that you change become local)."
             )
         return settings.LOCAL_DATABASE
 
     def allow_relation(self, obj1, obj2, **hints):
-        # Wherever the two were read: the keys are of one site.
+        # Both databases have the keys of one site, so rows of both may refer to each other.
         return True
 
     def allow_migrate(self, db, app_label, model_name=None, **hints):
-        # The overlaid tables are made by the overlay. RunPython and RunSQL come without a model.
+        # The engine makes the overlaid tables. RunPython and RunSQL pass no model.
         return db == settings.LOCAL_DATABASE and is_named(settings.SHADOWED, app_label, model_name)

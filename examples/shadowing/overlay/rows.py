@@ -1,7 +1,7 @@
-"""What differs from the snapshot, row by row, and how to be rid of it.
+"""Find the local rows that differ from the snapshot, and keep or discard them.
 
-A model's overlay is in the database that the router writes it to. Of a model that isn't overlaid,
-nothing differs.
+A model's local rows are in the database that the router gives for writes. A model that is not
+overlaid has no differences.
 """
 
 from collections import namedtuple
@@ -12,12 +12,12 @@ from overlay.tables import BASE, GONE, OverlaidTable, is_overlaid, listing, over
 
 __all__ = ["differences", "discard", "is_overlaid", "keep", "origins", "overlaid_models"]
 
-# Of a column: as it was when the row was first touched here, as it is here, and as the snapshot has
-# it now. Where there is no row, None.
+# The values of a column: in the snapshot when the row was first changed here; in the local row; and
+# in the present snapshot. None if there is no row.
 Values = namedtuple("Values", "base here snapshot")
 
-# A row that differs: its key; "added", "changed" or "deleted"; ``{field name: Values}`` of what
-# differs; and a sentence on how the snapshot has changed beneath it, or "".
+# A row that differs: its key; "added", "changed" or "deleted"; ``{field name: Values}`` of the
+# fields that differ; and how a newer snapshot conflicts with the row, or "".
 Difference = namedtuple("Difference", "key kind fields conflict")
 
 
@@ -25,8 +25,8 @@ def overlaid_table(model):
     connection = connections[router.db_for_write(model)]
     if not hasattr(connection, "overlaid"):
         raise OperationalError(
-            f'The engine of "{connection.alias}" overlays no rows: write in its DATABASES entry '
-            '"ENGINE": "overlay.backend". It is for SQLite.'
+            f'The engine of database "{connection.alias}" can\'t overlay rows. On SQLite, write '
+            f'"ENGINE": "overlay.backend" in DATABASES["{connection.alias}"].'
         )
     connection.ensure_connection()
     if model not in connection.overlaid:
@@ -35,9 +35,9 @@ def overlaid_table(model):
 
 
 def origins(model, keys):
-    """Return ``{key: "added" or "changed"}``, in one query; other keys are the snapshot's.
+    """Return ``{key: "added" or "changed"}`` for those of the keys that differ, in one query.
 
-    A row that was changed, and changed back, is the snapshot's again.
+    A row that was changed, and then changed back, does not differ.
     """
     keys = list(keys)
     if not (is_overlaid(model) and keys):
@@ -62,7 +62,7 @@ def base_key(row, table):
 
 
 def converter(field, connection):
-    """Return what turns a field's value from the database into that of an instance."""
+    """Return a function that converts a value of the database to the value of an instance."""
     column = field.get_col(field.model._meta.db_table)
     steps = connection.ops.get_db_converters(column) + field.get_db_converters(connection)
 
@@ -75,7 +75,7 @@ def converter(field, connection):
 
 
 def differences(model):
-    """Return a list of ``Difference``s, by key."""
+    """Return a list of ``Difference``s, ordered by key."""
     if not is_overlaid(model):
         return []
     table = overlaid_table(model)
@@ -101,20 +101,20 @@ def differences(model):
         key = here[place]
         if gone:
             if not is_there:
-                continue  # gone here and there
+                continue  # deleted here, and in the snapshot too
             here = [None] * width
         elif is_there and here == now:
             continue
         kind = "deleted" if gone else "changed" if had_base else "added"
         conflict = ""
         if had_base and not is_there:
-            conflict = "deleted in the snapshot since"
+            conflict = "deleted in the newer snapshot"
         elif had_base and base != now:
-            conflict = "changed in the snapshot since"
+            conflict = "changed in the newer snapshot"
         elif not had_base and is_there:
-            conflict = "a row with this key is in the snapshot now"
+            conflict = "a row of the newer snapshot has this key"
         elif key in clashing:
-            conflict = f"the snapshot has the same {clashing[key]} now"
+            conflict = f"a row of the newer snapshot has the same {clashing[key]}"
         fields = {
             field.name: Values(*values)
             for field, *values in zip(table.fields, base, here, now, strict=True)
@@ -125,9 +125,10 @@ def differences(model):
 
 
 def clashes(table):
-    """Return ``{key: columns}`` of local rows, where a row of the snapshot has the same.
+    """Return ``{key: columns}`` of the local rows that break a unique constraint.
 
-    No trigger sees these come: it is the snapshot that changed.
+    A row of the snapshot has the same values. No trigger detects this, because the snapshot was
+    replaced and no local row was written.
     """
     found = {}
     with table.connection.cursor() as cursor:
@@ -145,7 +146,7 @@ def clashes(table):
 
 
 def of_keys(table, keys):
-    """Return a condition, and its parameters; of all rows, where ``keys`` is None."""
+    """Return a condition and its parameters. If ``keys`` is None, all rows meet it."""
     if keys is None:
         return "true", []
     keys = [table.model._meta.pk.get_db_prep_value(key, table.connection) for key in keys]
@@ -153,9 +154,9 @@ def of_keys(table, keys):
 
 
 def discard(model, keys=None):
-    """Forget the local rows with these keys, or all, so that the snapshot's are seen again.
+    """Delete the local rows with these keys, or all, so that the snapshot's rows are shown again.
 
-    Returns how many there were.
+    Returns the number of deleted rows.
     """
     if not is_overlaid(model):
         return 0
@@ -167,9 +168,9 @@ def discard(model, keys=None):
 
 
 def keep(model, keys=None):
-    """Settle conflicts: what is here stays, over the snapshot's row as it is now.
+    """Settle conflicts: keep the local rows, and store the snapshot's present rows as their base.
 
-    Returns how many rows there were.
+    Returns the number of rows.
     """
     if not is_overlaid(model):
         return 0

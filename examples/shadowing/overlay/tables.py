@@ -1,18 +1,19 @@
 """The SQL of an overlaid table.
 
 ====================  ==========================================================================
-where                 what
+name                  content
 ====================  ==========================================================================
-``snapshot.<table>``  production's rows, as they were: attached, and read-only
-``overlay_<table>``   the local rows: the model's columns; ``overlay:gone``, for a row deleted here;
-                      and ``base:<column>``s, the snapshot's row as it was when the local one was
-                      first touched, or NULLs for a row that was added here
-``<table>``           a view of both. It is TEMP: of one connection, in no file. It hides what has
-                      its name in the other two, as SQLite looks there last
+``snapshot.<table>``  the rows of production when the snapshot was made; attached read-only
+``overlay_<table>``   the local rows. Its columns are those of the model; ``overlay:gone``, true for
+                      a row that was deleted here; and ``base:<column>``, the snapshot's value when
+                      the row was first changed here, or NULL for a row that was added here
+``<table>``           a view of both. It is TEMP: only one connection has it, and no file. SQLite
+                      looks for a name in TEMP first, so it finds the view before the snapshot's
+                      table of the same name
 ====================  ==========================================================================
 
-Each trigger changes one row of one table, once: that is how ``backend`` comes to know how many rows
-a statement changed.
+Each trigger changes one row of one table, and changes it once. So ``backend`` can count how many
+rows a statement changed.
 """
 
 from functools import cached_property
@@ -23,18 +24,18 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError
 from django.db.models import CheckConstraint
 
-# Keys of rows that are added here start above this, and the snapshot's are below. Up to 2**53 a
-# number is the same in JavaScript.
+# Keys of rows that are added here are higher than this number, and the snapshot's keys are lower.
+# Integers up to 2**53 are exact in JavaScript.
 LAST_SNAPSHOT_KEY = 2**52
 
-# With a colon, which is in no name that Django gives to a column.
+# With a colon, because Django puts no colon in the name of a column.
 BASE, GONE = "base:", '"overlay:gone"'
 
 
 def overlaid_models():
     """Return the models that the setting OVERLAID names, in its order.
 
-    Raises ImproperlyConfigured where it names what is no model.
+    Raises ImproperlyConfigured if a name is not that of a model.
     """
     models = []
     for label in settings.OVERLAID:
@@ -42,8 +43,8 @@ def overlaid_models():
             models.append(apps.get_model(label))
         except (LookupError, ValueError):
             raise ImproperlyConfigured(
-                f'The setting OVERLAID names "{label}", which is no model. '
-                'Name models as in "auth.User".'
+                f'The setting OVERLAID names "{label}", which is not a model. '
+                'Name models, such as "auth.User".'
             ) from None
     return models
 
@@ -61,12 +62,12 @@ def literal(text):
 
 
 def listing(names, row="", prefix=""):
-    """Return columns for SQL; of a ``row``, such as "NEW.", and with a prefix to their names."""
+    """Return a list of columns for SQL, with a ``row`` such as "NEW.", and a prefix of names."""
     return ", ".join(row + quote(prefix + name) for name in names)
 
 
 class OverlaidTable:
-    """Writes the SQL for a model, on a connection of Django's."""
+    """Writes the SQL for a model, on one of Django's connections."""
 
     def __init__(self, model, connection):
         self.model = model
@@ -98,7 +99,7 @@ class OverlaidTable:
         return f"table overlay_{self.name} is not up to date: run {migrate}"
 
     def check(self):
-        """Raise OperationalError where the snapshot can't be overlaid."""
+        """Raise OperationalError if the snapshot lacks the table, or one of its columns."""
         there = self.columns_in("snapshot", self.name)
         lacking = [column for column in self.columns if column not in there]
         if lacking:
@@ -108,16 +109,16 @@ class OverlaidTable:
                 else f"table {self.name}"
             )
             raise OperationalError(
-                f"The snapshot has no {what}. Make it anew; or, where production has none either, "
-                f"shadow the table whole: name {self.model._meta.label} in the setting SHADOWED, "
-                "and no longer in OVERLAID."
+                f"The snapshot has no {what}. Make a new snapshot. If production lacks it too, "
+                f"move {self.model._meta.label} from the setting OVERLAID to the setting SHADOWED: "
+                "then the whole table is local."
             )
 
     @cached_property
     def indexes(self):
-        """The snapshot's indexes, less those with a condition or an expression.
+        """The snapshot's indexes, without those that have a condition or an expression.
 
-        A list of pairs: whether it is unique, and the columns.
+        This is a list of pairs: whether the index is unique, and its columns.
         """
         found = []
         for index, unique in self.rows(
@@ -132,7 +133,7 @@ class OverlaidTable:
                 found.append((unique, [name for (name,) in names]))
         return found
 
-    # The table, made by `migrate`.
+    # The table of the local rows: `migrate` makes it.
 
     def definition(self, field, prefix=""):
         parameters = field.db_parameters(self.connection)
@@ -142,13 +143,13 @@ class OverlaidTable:
         if not prefix and parameters["check"]:
             parts.append(f"CHECK ({parameters['check']})")
         if not prefix and field.primary_key:
-            # A key that was given once is not given again.
+            # SQLite does not give a key again after its row was deleted.
             autoincrement = " AUTOINCREMENT" if self.gives_keys else ""
             parts.append(f"NOT NULL PRIMARY KEY{autoincrement}")
         return " ".join(parts)
 
     def make(self):
-        """Return the statements that make the table, or that add the columns which it lacks."""
+        """Return the statements that make the table, or that add the missing columns."""
         there = self.columns_in("main", f"overlay_{self.name}")
         if there:
             return [
@@ -166,7 +167,7 @@ class OverlaidTable:
             for constraint in self.model._meta.constraints
             if isinstance(constraint, CheckConstraint)
         ]
-        # The same as the snapshot's, or a query would have one for a part of the rows only.
+        # The same indexes as the snapshot's, so that a query can use one for both parts.
         indexes = [
             f"CREATE INDEX main.{quote(f'overlay_{self.name}_{n}')} "
             f"ON {self.overlay} ({listing(names)})"
@@ -175,7 +176,7 @@ class OverlaidTable:
         return [f"CREATE TABLE main.{self.overlay} ({', '.join(columns)})", *indexes]
 
     def add(self, field):
-        """Yield what adds a column that is new in the snapshot, with the snapshot's values."""
+        """Yield the statements that add a new column, and fill it with the snapshot's values."""
         for prefix in "", BASE:
             yield f"ALTER TABLE main.{self.overlay} ADD COLUMN {self.definition(field, prefix)}"
             yield (
@@ -184,7 +185,7 @@ class OverlaidTable:
                 f"WHERE t.{self.key} = {self.overlay}.{self.key})"
             )
 
-    # The view and its triggers, made by each connection.
+    # The view and its triggers: each connection makes its own.
 
     @property
     def gives_keys(self):
@@ -192,14 +193,14 @@ class OverlaidTable:
 
     @property
     def last_key(self):
-        """An expression: the last key that was given to a row added here."""
+        """An SQL expression: the last key that was given to a row added here."""
         return (
             f"(SELECT max({LAST_SNAPSHOT_KEY}, ifnull(max(seq), 0)) FROM main.sqlite_sequence "
             f"WHERE name = '{literal(f'overlay_{self.name}')}')"
         )
 
     def hidden(self, alias):
-        """A condition: there is a local row with the key of the snapshot's row."""
+        """An SQL condition: there is a local row with the key of the snapshot's row."""
         same = f"o.{self.key} = {alias}.{self.key}"
         return f"EXISTS (SELECT 1 FROM main.{self.overlay} AS o WHERE {same})"
 
@@ -211,9 +212,9 @@ class OverlaidTable:
         )
 
     def clashes(self, event):
-        """Return what a plain table would refuse: pairs of a condition and SQLite's message.
+        """Return the errors of a plain table, as pairs of an SQL condition and SQLite's message.
 
-        Beneath the view no table has all the rows, so no constraint of a table can see to it.
+        No table contains all the rows of the view, so a table's constraint can't check them.
         """
 
         def of(columns):
@@ -257,14 +258,14 @@ class OverlaidTable:
         return found
 
     def refuse(self, event):
-        """A trigger's first statements: they end its statement with SQLite's own error."""
+        """The first statements of a trigger. They raise the same errors as a plain table."""
         return "".join(
             f"SELECT RAISE(ABORT, '{literal(message)}') WHERE {clash}; "
             for clash, message in self.clashes(event)
         )
 
     def put(self, row, gone, base=None, where="true"):
-        """A trigger's statement: it writes a local row, and the base if it is the first time."""
+        """A statement for a trigger: write a local row, and its base if the row is new here."""
         names = f"{listing(self.columns)}, {GONE}"
         values = f"{row}, {gone}"
         if base:
@@ -279,10 +280,11 @@ class OverlaidTable:
         )
 
     def whole(self, columns):
-        """Return a SELECT of some columns of all rows, in the fastest form to read them all.
+        """Return a SELECT of some columns of all rows: the fastest form to read the whole table.
 
-        The local keys are few beside the snapshot's. It takes the gaps between them, one by one,
-        where the view looks for a local row at each of the snapshot's. For integer keys.
+        There are few local rows, compared to the snapshot. This form reads the snapshot in ranges,
+        each between two local keys. The view looks for a local row at each row of the snapshot.
+        This works for integer keys only.
         """
         return (
             f"SELECT {listing(columns, 't.')} FROM (SELECT {self.key} AS above, "
@@ -295,10 +297,11 @@ class OverlaidTable:
         )
 
     def count(self, where=""):
-        """An expression: how many rows there are, of those that a WHERE clause takes.
+        """An SQL expression: the number of rows that meet a WHERE clause.
 
-        Without a look for a local row at each of the snapshot's: there are few local ones. It has
-        the clause, and so its parameters, three times.
+        It counts the snapshot's rows, subtracts those that are hidden, and adds the local rows. So
+        it does not look for a local row at each row of the snapshot. It contains the clause, and
+        so its parameters, three times.
         """
         name = quote(self.name)
         return (
@@ -310,12 +313,12 @@ class OverlaidTable:
         )
 
     def views(self):
-        """Yield the statements that make the view, another for INSERT OR IGNORE, and triggers."""
+        """Yield the statements for the view, a view for INSERT OR IGNORE, and the triggers."""
         name = quote(self.name)
         or_ignore = quote(f"{self.name} or ignore")
         is_made = self.is_made
         select = self.select(self.columns)
-        if not is_made:  # nothing is in it, so all is in the snapshot
+        if not is_made:  # there are no local rows yet: show those of the snapshot
             select = f"SELECT {listing(self.columns)} FROM {self.snapshot}"
         yield f"CREATE TEMP VIEW {name} AS {select}"
         yield f"CREATE TEMP VIEW {or_ignore} AS SELECT * FROM {name}"
@@ -323,10 +326,10 @@ class OverlaidTable:
         old = listing(self.columns, "OLD.")
         new = listing(self.columns, "NEW.")
         added = new
-        if self.gives_keys:  # the ORM gives keys of its own accord: this is for SQL by hand
+        if self.gives_keys:  # for SQL written by hand: the ORM's INSERT contains the key
             added = added.replace(f"NEW.{self.key}", f"ifnull(NEW.{self.key}, {self.last_key} + 1)")
         nothing = " AND ".join(f"NOT ({clash})" for clash, _ in self.clashes("INSERT"))
-        # A row that was added here leaves nothing behind; any other, a row that says it is gone.
+        # A row that was added here is deleted. For any other row, a local row is marked as gone.
         base = quote(f"{BASE}{self.model._meta.pk.column}")
         ours = f"{self.key} = OLD.{self.key} AND {base} IS NULL"
         delete = (
@@ -345,6 +348,6 @@ class OverlaidTable:
             yield f"CREATE TEMP TRIGGER {trigger} INSTEAD OF {event} ON {view} BEGIN {body}END"
 
     def drop(self):
-        """Yield the statements that take the views away, and their triggers with them."""
+        """Yield the statements that drop the views, and with them their triggers."""
         for view in f"{self.name} or ignore", self.name:
             yield f"DROP VIEW IF EXISTS temp.{quote(view)}"

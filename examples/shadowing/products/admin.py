@@ -5,7 +5,7 @@ from products.models import Category, Product
 
 
 class OriginAdmin(admin.ModelAdmin):
-    """Says of each row whether it is the snapshot's, with one query for the page."""
+    """Shows for each row whether it differs from the snapshot, with one query for a page."""
 
     def get_list_display(self, request):
         names = super().get_list_display(request)
@@ -32,9 +32,9 @@ class CategoryAdmin(OriginAdmin):
 class ProductAdmin(OriginAdmin):
     list_display = ["name", "code", "category", "price"]
     list_filter = ["category"]
-    list_select_related = []  # else Django joins each foreign key that the list shows
+    list_select_related = []  # otherwise Django joins each foreign key that the list shows
     search_fields = ["name", "code"]
 
     def get_queryset(self, request):
-        # Two queries, as in the shop's own list: see there.
+        # Two queries instead of a JOIN, as in `products.views.product_list`.
         return super().get_queryset(request).prefetch_related("category")

@@ -10,10 +10,10 @@ PAGE_SIZE = 20
 
 
 def product_list(request):
-    # prefetch_related(): SQLite is slow to put a JOIN of two large overlays in order.
+    # prefetch_related(), because SQLite is slow to sort a JOIN of two large overlaid tables.
     products = Product.objects.prefetch_related("category").order_by("pk")
     page = Paginator(products, PAGE_SIZE).get_page(request.GET.get("page"))
-    # One query for the page, whatever its length.
+    # One query for a page of any length.
     found = origins(Product, [product.pk for product in page.object_list])
     for product in page.object_list:
         product.origin = found.get(product.pk)
@@ -30,12 +30,12 @@ def product_detail(request, pk):
         if form.is_valid():
             form.save()
             return redirect(product)
-        product = Product.objects.get(pk=pk)  # as it is, not as the form would have it
+        product = Product.objects.get(pk=pk)  # the stored values, not those of the form
     else:
         form = ProductForm(instance=product)
 
-    # prefetch_related(), not select_related(): no JOIN reaches the snapshot's customers, on most
-    # engines.
+    # prefetch_related(), not select_related(): only on SQLite can a JOIN include the snapshot's
+    # customers.
     reviews = product.reviews.prefetch_related("author").order_by("-created", "-pk")
     context = {
         "product": product,

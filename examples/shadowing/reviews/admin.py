@@ -7,10 +7,10 @@ from reviews.models import Review
 class ReviewAdmin(admin.ModelAdmin):
     list_display = ["text", "rating", "product", "author", "created"]
     list_filter = ["rating"]
-    list_select_related = []  # else Django joins each foreign key that the list shows
+    list_select_related = []  # otherwise Django joins each foreign key that the list shows
     raw_id_fields = ["product", "author"]
     search_fields = ["text"]
 
     def get_queryset(self, request):
-        # A query for each, and no JOIN: the authors are in the snapshot.
+        # One query for each, and no JOIN: the authors are in the snapshot.
         return super().get_queryset(request).prefetch_related("product", "author")

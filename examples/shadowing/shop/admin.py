@@ -4,14 +4,14 @@ from django.core.exceptions import PermissionDenied
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
-    """Rows to be looked at, of a database that refuses to be written to."""
+    """Shows the rows of a read-only database, without forms to change them."""
 
     def has_add_permission(self, request, obj=None):
         return False
 
     has_change_permission = has_delete_permission = has_add_permission
 
-    # Django asks the router where to write before it asks for the permission.
+    # Django asks the router for a database to write to before it checks the permission.
 
     def changeform_view(self, request, *args, **kwargs):
         if request.method == "POST":
@@ -24,5 +24,5 @@ class ReadOnlyAdmin(admin.ModelAdmin):
         return super().delete_view(request, *args, **kwargs)
 
 
-# Over a snapshot its rows can't be changed; in production they can.
+# The rows of a snapshot can't be changed. In production they can.
 SnapshotAdmin = ReadOnlyAdmin if "production" in settings.DATABASES else admin.ModelAdmin

@@ -1,4 +1,4 @@
-"""Production's settings: the same shop on its one database, and the supplier's beside it."""
+"""Production's settings: the shop with its one database, and the supplier's database."""
 
 from shop.settings import *  # noqa: F403
 from shop.settings import BASE_DIR, DATABASES

@@ -1,13 +1,13 @@
 class VendorRouter:
-    """Augmentation: the supplier's tables are in the supplier's database, which nothing migrates.
+    """Augmentation: the supplier's tables are in the supplier's database, which is never migrated.
 
-    Of all else it has no opinion, and the next router, or Django, is asked.
+    For all other models it returns None, and Django asks the next router.
     """
 
     def db_for_read(self, model, **hints):
         return "vendor" if model._meta.app_label == "vendor" else None
 
-    # The database refuses the write, and says so.
+    # The connection is read-only, so the database refuses the write with an error.
     db_for_write = db_for_read
 
     def allow_relation(self, obj1, obj2, **hints):

@@ -1,13 +1,13 @@
 """A developer's settings: a local database over a snapshot of production.
 
-Nothing here knows where production itself is: its settings are ``shop/live.py``.
+These settings do not contain production's own database: that is in ``shop/live.py``.
 """
 
 from pathlib import Path
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 SNAPSHOT = BASE_DIR / "snapshot.sqlite3"  # made by `manage.py snapshot --settings=shop.live`
-VENDOR = BASE_DIR / "vendor.sqlite3"  # the supplier's: not ours to change
+VENDOR = BASE_DIR / "vendor.sqlite3"  # the supplier's: we can't change it
 
 DATABASES = {
     "default": {
@@ -28,15 +28,15 @@ DATABASES = {
 LOCAL_DATABASE, SNAPSHOT_DATABASE = "default", "production"  # their aliases
 DATABASE_ROUTERS = ["shop.routers.VendorRouter", "overlay.routers.ShadowRouter"]
 
-# Whole tables that are local, by model, or by the label of an app for all of its models. A
-# developer has users and sessions of their own.
+# Models whose whole tables are local. The label of an app stands for all of its models. A developer
+# has their own users and sessions.
 SHADOWED = ["admin", "auth", "contenttypes", "sessions", "reviews.Review"]
-# Local rows over the snapshot's.
+# Models of which single rows are local, over the snapshot's rows.
 OVERLAID = ["products.Category", "products.Product", "listings.Listing"]
-# Of all other models the snapshot is read, and nothing is written.
+# All other models are read from the snapshot, and can't be written.
 
-# What no snapshot holds. A column's text stands in for the one that was there, with {pk} for the
-# row's key; None empties a column, or in place of the columns the whole table.
+# Masked or left out in the snapshot. The text replaces the column's values; {pk} is the row's key.
+# None makes a column NULL. None for a whole model leaves out all of its rows.
 PERSONAL = {
     "customers.Customer": {
         "name": "Customer {pk}",
@@ -53,8 +53,8 @@ PERSONAL = {
     "admin.LogEntry": None,
     "sessions.Session": None,
 }
-# What a snapshot holds as it is, by column. Keys need not be named. A column that is in neither
-# setting, as a new one is, stops the command.
+# Columns that are copied into the snapshot as they are. Keys need not be named. If a column is in
+# neither setting, for example a new column, the command `snapshot` stops.
 HARMLESS = {
     "auth.Group": ["name"],
     "auth.Permission": ["name", "codename"],

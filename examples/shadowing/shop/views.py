@@ -8,10 +8,11 @@ from overlay.rows import differences, discard, is_overlaid, keep, overlaid_model
 
 
 def difference_list(request):
-    """What differs from the snapshot, of all overlaid models; a POST discards some of it.
+    """Show the rows of all overlaid models that differ from the snapshot. A POST discards rows.
 
-    The POST has ``model``, a label, and ``key``; without a key all rows of the model are discarded,
-    and without a model those of all. With ``keep`` they stay instead, and are no conflict any more.
+    The POST has ``model``, a label, and ``key``. Without a key, it discards all rows of the model.
+    Without a model, it discards the rows of all models. With ``keep``, it keeps these rows instead,
+    and settles their conflicts.
     """
     if request.method == "POST":
         if not request.user.is_authenticated:
@@ -26,7 +27,7 @@ def difference_list(request):
 
 
 def chosen(data):
-    """Return pairs of a model and keys, or None for all, as the POST's data say."""
+    """Return pairs of a model and a list of keys from the POST. None stands for all keys."""
     if "model" not in data:
         return [(model, None) for model in overlaid_models()]
     try:

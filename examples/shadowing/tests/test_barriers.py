@@ -33,7 +33,7 @@ WRITES = {
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
 def test_the_router(write):
-    with pytest.raises(NotLocal, match="is read from the snapshot, and not written"):
+    with pytest.raises(NotLocal, match="is read from the snapshot, so it can't be written"):
         write()
 
 

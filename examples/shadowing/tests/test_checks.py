@@ -49,7 +49,7 @@ def test_the_projects_are_right(shop):
 def test_a_setting_of_another_type(settings, name, value):
     checks.require_settings()
     setattr(settings, name, value)
-    with pytest.raises(ImproperlyConfigured, match=f"^{name} is not .* Write {name} = "):
+    with pytest.raises(ImproperlyConfigured, match=f"^{name} must be .* Write {name} = "):
         checks.require_settings()
 
 
@@ -59,13 +59,13 @@ def test_a_setting_is_missing(shop, name):
         file.write(f"del {name}\n")
     for command in "check", "migrate":
         said = shop(command).stderr.splitlines()[-1]
-        assert said.startswith(f"django.core.exceptions.ImproperlyConfigured: {name} is not ")
+        assert said.startswith(f"django.core.exceptions.ImproperlyConfigured: {name} must be ")
 
 
 @pytest.mark.parametrize("name", ["SHADOWED", "OVERLAID"])
 def test_a_text_is_no_list(settings, name):
     setattr(settings, name, "reviews.Review")
-    with pytest.raises(ImproperlyConfigured, match=f"^{name} is not a list of names"):
+    with pytest.raises(ImproperlyConfigured, match=f"^{name} must be a list of names"):
         checks.require_settings()
 
 
@@ -74,7 +74,7 @@ def test_an_alias_that_is_no_database(settings, name):
     setattr(settings, name, "elsewhere")
     (message,) = ours()
     assert message.id == "overlay.E002"
-    assert message.msg == f'{name} names "elsewhere", which is no database.'
+    assert message.msg == f'{name} names "elsewhere", which is not in DATABASES.'
     settings.SHADOWED = settings.OVERLAID = []
     assert ids() == []
 
@@ -93,7 +93,7 @@ def test_a_label_of_nothing(settings, name, label):
     setattr(settings, name, [*getattr(settings, name), label])
     (message,) = ours()
     assert message.id == "overlay.E003"
-    assert message.msg.startswith(f'{name} names "{label}", which is no model')
+    assert message.msg.startswith(f'{name} names "{label}", which is not a model')
 
 
 def test_the_cache_in_the_database(shop):
@@ -124,7 +124,7 @@ def test_a_model_in_both(settings, label):
     settings.OVERLAID = ["products.Product"]
     (message,) = ours()
     assert message.id == "overlay.E004"
-    assert message.msg == "products.Product is both in SHADOWED and in OVERLAID."
+    assert message.msg == "products.Product is in both SHADOWED and OVERLAID."
 
 
 @pytest.fixture
@@ -148,17 +148,17 @@ def test_a_proxy_has_no_table(settings, register, name):
     assert ids() == []
     setattr(settings, name, [*getattr(settings, name), "customers.Famous"])
     (message,) = ours()
-    assert message.id == "overlay.E003" and message.hint == "Name customers.Customer in its place."
+    assert message.id == "overlay.E003" and message.hint == "Name customers.Customer instead."
 
 
 @pytest.mark.parametrize(
     ("parent", "shadowed", "said"),
     [
-        (Review, [], "reviews.Review is local, and reviews.Child is not"),
+        (Review, [], "reviews.Review is local, but reviews.Child is not"),
         (Review, ["reviews.Child"], None),
         (Product, ["reviews.Child"], None),
         (Customer, [], None),
-        (Customer, ["reviews.Child"], "reviews.Child is local, and customers.Customer is not"),
+        (Customer, ["reviews.Child"], "reviews.Child is local, but customers.Customer is not"),
     ],
 )
 def test_a_model_and_its_parent_are_local_both_or_neither(
@@ -172,7 +172,7 @@ def test_a_model_and_its_parent_are_local_both_or_neither(
     found = ours()
     assert [message.id for message in found] == ["overlay.E010"] * bool(said)
     if said:
-        assert found[0].msg.startswith(f"{said}: each object of Child has a row")
+        assert found[0].msg.startswith(f"{said}. Each object of Child has a row")
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_content_types_that_differ(shop):
     )
     said = check(shop)
     assert "(overlay.E008) 14 of the snapshot's 14 rows of contenttypes.ContentType" in said
-    assert "auth.Permission are not" not in said  # what refers to them is shadowed too
+    assert "auth.Permission are" not in said  # what refers to them is shadowed too
     cure = "shadow contenttypes.ContentType auth.Permission --replace"
     assert f"HINT: Run: python manage.py {cure}\n" in said
     assert "overlay.E008" in shop("migrate").stderr
@@ -282,7 +282,7 @@ def test_permissions_that_rows_of_the_snapshot_refer_to(shop):
         settings.read_text().replace('"auth", ', '"auth.Permission", "auth.User", ')
     )
     said = check(shop)
-    assert "of auth.Permission are not the same here" in said and said.count("E008") == 1
+    assert "of auth.Permission are missing or different" in said and said.count("E008") == 1
 
 
 def test_content_types_of_the_snapshot(shop):
@@ -313,7 +313,7 @@ def test_no_snapshot(shop):
         assert "(overlay.E001) There is no snapshot" in check(shop)
         return
     shop.drop("snapshot")
-    assert '(overlay.E001) Database "production", the snapshot: ' in check(shop)
+    assert '(overlay.E001) Database "production" (the snapshot): ' in check(shop)
     assert "Traceback" not in check(shop)
 
 

@@ -250,9 +250,9 @@ def test_refreshed_beneath(files):
     )
     found = {one.key: one.conflict for one in differences(Product)}
     assert found == {
-        1: "changed in the snapshot since",
-        3: "deleted in the snapshot since",
-        LAST_SNAPSHOT_KEY + 1: "the snapshot has the same code now",
+        1: "changed in the newer snapshot",
+        3: "deleted in the newer snapshot",
+        LAST_SNAPSHOT_KEY + 1: "a row of the newer snapshot has the same code",
     }
     assert Product.objects.get(pk=1).name != "theirs"  # what is here stays
     keep(Product)
@@ -377,8 +377,8 @@ def test_status_and_diff(shop):
     path.chmod(0o644)
     refresh(shop.folder, "UPDATE products_product SET price = 77 WHERE id = 1")
     diff = shop.does("overlay", "diff", "products.Product")
-    assert "CONFLICT: changed in the snapshot since" in diff
-    assert "(in the snapshot now: 77.00)" in diff
+    assert "CONFLICT: changed in the newer snapshot" in diff
+    assert "(in the newer snapshot: 77.00)" in diff
 
 
 def test_sql_carries_it_to_production_and_overwrites_nothing(shop):
@@ -418,7 +418,7 @@ def test_an_engine_that_overlays_no_rows(shop, action):
     assert process.returncode == 1 and process.stderr.startswith("SystemCheckError")
     process = shop("overlay", "--skip-checks", action)
     assert process.returncode == 1 and process.stderr.count("\n") == 1
-    assert 'The engine of "default" overlays no rows' in process.stderr
+    assert 'The engine of database "default" can\'t overlay rows' in process.stderr
 
 
 def test_fixture(shop):
@@ -429,7 +429,7 @@ def test_fixture(shop):
         "products.product",
         "products.product",
     ]
-    assert "deleted here: 1" in process.stderr
+    assert "Deleted here: 1 rows." in process.stderr
 
 
 def test_discard(shop):
@@ -449,7 +449,7 @@ def test_discard(shop):
         (["diff", "products"], 'There is no model "products".'),
         (["diff", "customers.Order"], "customers.Order is not overlaid."),
         (["discard", "products.Product", "x"], "Keys of products.Product:"),
-        (["discard", "products.Product", "99"], "nothing differs in 99"),
+        (["discard", "products.Product", "99"], "no difference from the snapshot has the key 99."),
     ],
 )
 def test_bad_input_in_one_line(shop, arguments, message):
@@ -472,7 +472,7 @@ def test_no_snapshot_and_not_migrated(shop):
 
 def test_overlaid_must_name_models(settings):
     settings.OVERLAID = ["products"]
-    with pytest.raises(ImproperlyConfigured, match='"products", which is no model'):
+    with pytest.raises(ImproperlyConfigured, match='"products", which is not a model'):
         overlaid_models()
 
 

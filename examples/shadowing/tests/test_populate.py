@@ -14,8 +14,8 @@ def test_with_the_settings_of_a_developer(shop):
     process = shop("populate")
     assert (process.returncode, process.stderr) == (
         1,
-        "CommandError: Production is to be filled, and these settings have a snapshot of it. "
-        "Run: python manage.py populate --settings=shop.live\n",
+        "CommandError: This command fills production, but these settings only have a snapshot of "
+        "it. Run: python manage.py populate --settings=shop.live\n",
     )
 
 

@@ -56,9 +56,9 @@ def test_all_else_is_read_from_the_snapshot_and_not_written(router, model):
     with pytest.raises(NotLocal) as raised:
         router.db_for_write(model)
     assert str(raised.value) == (
-        f"{model._meta.label} is read from the snapshot, and not written. To try changes out, name "
-        "it in the setting SHADOWED (its whole table is then local) or OVERLAID (only the rows "
-        "that you change are)."
+        f"{model._meta.label} is read from the snapshot, so it can't be written. To write it, name "
+        "it in the setting SHADOWED (its whole table becomes local) or OVERLAID (only the rows "
+        "that you change become local)."
     )
 
 

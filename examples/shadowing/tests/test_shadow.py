@@ -38,7 +38,8 @@ def test_a_second_time_replaces_local_rows_only_when_told(shop):
     process = shop("shadow", "reviews.Review")
     assert (process.returncode, process.stderr) == (
         1,
-        "CommandError: reviews.Review has local rows already: --replace deletes them first.\n",
+        "CommandError: reviews.Review already has local rows. To delete them first, add "
+        "--replace.\n",
     )
     assert shop.query("local", "SELECT DISTINCT rating FROM reviews_review") == [(1,)]
     assert shop.does("shadow", "reviews.Review", "--replace") == "reviews.Review: 60 rows.\n"
@@ -58,7 +59,7 @@ def test_a_new_column_tried_out(shop):
     shop.does("makemigrations", "reviews")
     shop.does("migrate")
     assert shop.does("shadow", "reviews.Review", "--replace") == (
-        "reviews.Review: 60 rows; not in the snapshot, by default: helpful.\n"
+        "reviews.Review: 60 rows. Filled with the default: helpful.\n"
     )
     assert shop.query("local", "SELECT DISTINCT helpful FROM reviews_review") == [(3,)]
     assert shop.contents("snapshot") == before
@@ -87,8 +88,8 @@ def test_a_new_column_without_a_default(shop):
     process = shop("shadow", "reviews.Review", "--replace")
     assert (process.returncode, process.stderr) == (
         1,
-        "CommandError: reviews.Review.editor is not in the snapshot: to be filled, it needs a "
-        "default, or null=True.\n",
+        "CommandError: reviews.Review.editor is not in the snapshot, and has no value for its "
+        "rows. Give the field a default, or null=True.\n",
     )
 
 

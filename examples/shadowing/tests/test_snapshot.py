@@ -151,11 +151,11 @@ def test_it_is_of_one_moment_while_it_is_written_to(shop, mode):
         ({"customers.Customer": {"orders": ""}}, "customers.Customer has no column orders."),
         (
             {"customers.Customer": {"name": None}},
-            "customers.Customer.name can't be NULL: give a text for it.",
+            "customers.Customer.name can't be NULL. Write a text.",
         ),
         (
             {"customers.Customer": {"email": "a@clocks.example"}},
-            "customers.Customer.email is unique: its text needs {pk}.",
+            "customers.Customer.email is unique. Write {pk} in its text.",
         ),
         (
             {"customers.Customer": {"email": "customer {pk}"}},
@@ -196,8 +196,8 @@ def test_what_is_not_classed_is_not_copied(shop, change, names):
     process = shop("snapshot", live=True)
     assert (process.returncode, process.stderr) == (
         1,
-        f"CommandError: Neither PERSONAL nor HARMLESS names {names}. Mask what is personal in "
-        "PERSONAL, and name the rest in HARMLESS.\n",
+        f"CommandError: Neither PERSONAL nor HARMLESS names {names}. Mask columns with "
+        "personal data in PERSONAL, and name the others in HARMLESS.\n",
     )
     assert (shop.folder / "snapshot.sqlite3").read_bytes() == before
 
@@ -217,8 +217,8 @@ def test_with_the_settings_of_a_developer(shop):
     process = shop("snapshot")
     assert (process.returncode, process.stderr) == (
         1,
-        "CommandError: These settings read the snapshot, and don't know production. "
-        "Run with production's: python manage.py snapshot --settings=...\n",
+        "CommandError: These settings are for reading the snapshot, not for making it. "
+        "Run with production's settings: python manage.py snapshot --settings=...\n",
     )
 
 
@@ -226,7 +226,7 @@ def test_an_alias_that_there_is_not(shop):
     process = shop("snapshot", "--database=live", live=True)
     assert (process.returncode, process.stderr) == (
         1,
-        'CommandError: DATABASES has no "live": --database=default?\n',
+        'CommandError: DATABASES has no "live". Name the alias of production.\n',
     )
 
 

@@ -64,7 +64,7 @@ def test_a_price_is_changed_here_and_untouched_there(developer):
 def test_a_product_added_here(client):
     product = Product.objects.create(code="N1", name="New egg timer", **NEW)
     page = client.get(product.get_absolute_url()).content.decode()
-    assert "not there: it was added here" in page and "No reviews here." in page
+    assert "not there: this product was added here" in page and "No reviews here." in page
 
 
 def test_a_wrong_price(developer):
@@ -125,7 +125,7 @@ def test_keeping_what_conflicts(developer, differences):
     with connection.cursor() as cursor:  # as if it had been changed when the snapshot was older
         cursor.execute('UPDATE main.overlay_products_product SET "base:price" = 0 WHERE id = 2')
     page = developer.get("/differences/").content.decode()
-    assert "<strong>Conflict</strong>: changed in the snapshot since." in page
+    assert "<strong>Conflict</strong>: changed in the newer snapshot." in page
     assert page.count(">Keep<") == 1
     developer.post("/differences/", {"model": "products.Product", "key": 2, "keep": ""})
     page = developer.get("/differences/").content.decode()
@@ -136,7 +136,7 @@ def test_keeping_what_conflicts(developer, differences):
 @rows
 def test_discarding_all(developer, differences):
     developer.post("/differences/")
-    assert "Nothing: the shop here" in developer.get("/differences/").content.decode()
+    assert "No row differs from the snapshot." in developer.get("/differences/").content.decode()
     assert not Category.objects.filter(name="atomic clock").exists()
 
 

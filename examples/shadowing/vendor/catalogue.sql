@@ -1,5 +1,5 @@
--- The supplier's own script: what they make in their database, and we can't change. The articles
--- come after it, as parameters.
+-- The supplier's script for these tables, which we can't change. The command inserts the articles
+-- after it.
 DROP TABLE IF EXISTS "TBL_ARTIKEL";
 DROP TABLE IF EXISTS "TBL_WGR";
 

@@ -1,7 +1,7 @@
-"""The supplier's catalogue, as it is: their tables, with names that we can read.
+"""The supplier's tables, with names that we can read.
 
-``managed = False``: no migration makes or changes these. ``manage.py inspectdb --database=vendor``
-wrote the first draft.
+Because of ``managed = False``, no migration makes or changes these tables. The first draft of this
+file is the output of ``manage.py inspectdb --database=vendor``.
 """
 
 from django.db import models

@@ -1,8 +1,8 @@
-"""Django's engine for SQLite, with a snapshot attached: for tables that are shadowed whole.
+"""Django's engine for SQLite, with the snapshot attached: for tables that are local as a whole.
 
-SQLite looks for a table in the local file first, and in the snapshot next, so a local table can be
-joined to one of the snapshot's. The snapshot is attached read-only whatever its own settings say.
-A snapshot on a server can't be attached, and is read without joins.
+SQLite looks for a table first in the local file, and then in the snapshot, so a query can join a
+local table to a table of the snapshot. The snapshot is always attached read-only, even if its own
+settings allow writes. A snapshot on a server can't be attached, so it can't be joined.
 """
 
 from pathlib import Path
@@ -14,8 +14,8 @@ from django.db.backends.sqlite3 import base, features, schema
 
 
 class DatabaseFeatures(features.DatabaseFeatures):
-    # What a local row refers to may be in the snapshot, where SQLite looks for no key. So the
-    # tables that are made here get no constraint, and Django's tests check none.
+    # A local row may refer to a row of the snapshot, and a foreign key of SQLite can't refer to
+    # another file. So the local tables get no foreign keys, and Django's tests check none.
     supports_foreign_keys = False
 
 
@@ -33,7 +33,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         try:
             self.attach_snapshot()
         except Exception:
-            # Without its snapshot, it would be a connection that says something else.
+            # A connection without the snapshot would give other answers, so keep none open.
             self.connection.close()
             self.connection = None
             raise
@@ -41,15 +41,15 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def attach_snapshot(self):
         alias = settings.SNAPSHOT_DATABASE
         if connections[alias].vendor != "sqlite":
-            return  # on a server: its rows are read there, and joined to nothing here
+            return  # a snapshot on a server: it is read there, and can't be joined
         uri = str(connections.settings[alias]["NAME"])
         file, _, parameters = uri.partition("?")
-        if "mode=memory" not in parameters:  # as that of a test database is
+        if "mode=memory" not in parameters:  # a test database is in memory
             path = Path(unquote(file.removeprefix("file:")))
             if not path.exists():
                 raise OperationalError(
-                    f'There is no snapshot: database "{alias}" is to be {path}. '
-                    "manage.py snapshot makes it, with production's settings."
+                    f'There is no snapshot: {path}, the file of database "{alias}", does not '
+                    "exist. To make it, run manage.py snapshot with production's settings."
                 )
             uri = f"{path.absolute().as_uri()}?mode=ro"
         self.connection.execute("ATTACH ? AS snapshot", [uri])

@@ -1,4 +1,4 @@
-"""The engine of overlaid rows: the snapshot attached, and the overlaid tables over it."""
+"""The engine for overlaid rows: it attaches the snapshot, and makes the views and triggers."""
 
 from django.db.backends.sqlite3 import base, operations
 from django.db.transaction import atomic
@@ -8,7 +8,7 @@ from overlay.tables import OverlaidTable, overlaid_models
 
 
 class Cursor(base.SQLiteCursorWrapper):
-    """Counts the rows that were changed through a view, of which SQLite says that they are 0."""
+    """Counts the rows that a statement changed through a view. SQLite's own count is 0."""
 
     changes = 0
 
@@ -26,7 +26,7 @@ class Cursor(base.SQLiteCursorWrapper):
 
     @property
     def rowcount(self):
-        # total_changes alone would do for a view, but not for a table with triggers of its own.
+        # Not total_changes alone: for a table with triggers it also counts the rows they change.
         return super().rowcount or self.changes
 
 
@@ -34,7 +34,7 @@ class DatabaseOperations(operations.DatabaseOperations):
     compiler_module = "overlay.backend.compiler"
 
     def sql_flush(self, style, tables, **options):
-        """As Django's, and the local rows too: with them gone, the snapshot's are seen."""
+        """As Django's, and delete the local rows: then the snapshot's rows are shown again."""
         discard = [
             f"{style.SQL_KEYWORD('DELETE FROM')} main.{table.overlay};"
             for table in self.connection.overlaid.values()
@@ -49,12 +49,12 @@ class DatabaseWrapper(attached.DatabaseWrapper):
 
     def attach_snapshot(self):
         super().attach_snapshot()
-        # KiB: each row of the snapshot is looked for among the local ones, which are to stay here.
+        # 64 MiB. Each row of the snapshot is looked up among the local rows, so keep those cached.
         self.connection.execute("PRAGMA main.cache_size = -65536")
         self.lay_views()
 
     def lay_views(self):
-        """Make the views; ``overlaid`` becomes a dict of what is fit to be used, by model."""
+        """Make the views. ``overlaid`` becomes a dict, by model, of the complete tables."""
         self.overlaid = {}
         for model in overlaid_models():
             table = OverlaidTable(model, self)
@@ -65,12 +65,12 @@ class DatabaseWrapper(attached.DatabaseWrapper):
                 self.overlaid[model] = table
 
     def make_overlay(self):
-        """Make the tables of the local rows, as far as they are missing, and the views anew."""
+        """Make the missing tables and columns of the local rows, and make the views again."""
         self.ensure_connection()
         with atomic(self.alias):
             for model in overlaid_models():
                 table = OverlaidTable(model, self)
-                # SQLite alters no table while a view names what isn't there.
+                # SQLite can't alter a table while a view names a column that doesn't exist.
                 for statement in [*table.drop(), *([] if table.is_made else table.make())]:
                     self.connection.execute(statement)
             self.lay_views()

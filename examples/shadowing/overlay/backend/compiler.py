@@ -1,4 +1,4 @@
-"""Where the ORM's own SQL does not do, or is slow, on an overlaid table."""
+"""Other SQL, where the SQL of Django's ORM does not work or is slow on an overlaid table."""
 
 import re
 from itertools import count
@@ -11,7 +11,7 @@ from django.db.models.sql.compiler import *  # noqa: F403 (Django looks for all 
 
 class SQLCompiler(compiler.SQLCompiler):
     def as_sql(self, *args, **kwargs):
-        self.connection.ensure_connection()  # it knows its overlaid tables when it is open
+        self.connection.ensure_connection()  # `overlaid` is filled when the connection opens
         sql, params = super().as_sql(*args, **kwargs)
         table = self.connection.overlaid.get(self.query.model)
         if table and self.is_one_aggregate():
@@ -19,7 +19,7 @@ class SQLCompiler(compiler.SQLCompiler):
         return sql, params
 
     def is_one_aggregate(self):
-        """Whether it is as of ``count()`` and ``aggregate()``: one row, of one table."""
+        """Whether the query gives one row of aggregates, as ``count()`` and ``aggregate()`` do."""
         query = self.query
         return (
             query.annotation_select
@@ -31,10 +31,10 @@ class SQLCompiler(compiler.SQLCompiler):
         )
 
     def faster(self, table, sql, params):
-        """Put in the place of the view a SELECT that has only the columns that are named.
+        """Replace the view by a SELECT of only those columns that the query names.
 
-        For an aggregate SQLite runs a view of two parts as it stands, and reads each column. A
-        count, which each page of a list asks for, has a form of its own.
+        To compute an aggregate over a view of two parts, SQLite reads every column of the view. A
+        count, which each page of a list needs, is replaced by a form that is faster still.
         """
         name = re.escape(f'"{table.name}"')
         counted = re.fullmatch(
@@ -63,8 +63,8 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler):
             return super().as_sql()
         key = model._meta.auto_field
         if key and key not in self.query.fields:
-            # SQLite tells nobody what key a trigger gave. So the statement itself has it: as an
-            # expression, worked out when no other process can write.
+            # SQLite can't return a key that a trigger gave. So the statement contains the key, as
+            # an expression that SQLite evaluates while no other process can write.
             self.query.fields = [key, *self.query.fields]
             self.new_keys = (f"{table.last_key} + {n}" for n in count(1))
         insert, ignore = f'"{table.name}"', f'"{table.name} or ignore"'

@@ -14,28 +14,28 @@ SIGNS = {"added": "+", "changed": "~", "deleted": "-"}
 
 
 class Command(BaseCommand):
-    help = "What differs here from the snapshot's rows: show it, export it, or be rid of it."
+    help = "Show, export, keep or discard the local rows that differ from the snapshot."
 
     def add_arguments(self, parser):
         actions = parser.add_subparsers(dest="action", required=True, metavar="action")
-        of_model = {"nargs": "?", "metavar": "model", "help": "as in auth.User; else all"}
-        of_keys = {"nargs": "*", "metavar": "key", "help": "of the model; else all"}
-        actions.add_parser("status", help="how many rows differ, a table a line")
-        diff = actions.add_parser("diff", help="what differs, row by row")
+        of_model = {"nargs": "?", "metavar": "model", "help": "such as auth.User; default: all"}
+        of_keys = {"nargs": "*", "metavar": "key", "help": "keys of rows; default: all"}
+        actions.add_parser("status", help="show how many rows differ, a line for each table")
+        diff = actions.add_parser("diff", help="show what differs, row by row")
         diff.add_argument("model", **of_model)
         carry = actions.add_parser(
             "export",
-            help="what differs, to carry to production by hand. The models are in the order of the "
-            "setting OVERLAID: let it name a model after those that it refers to",
+            help="print what differs, as SQL or as a fixture, to carry to production by hand. The "
+            "models are in the order of OVERLAID: name a model after the models that it refers to",
         )
         carry.add_argument("model", **of_model)
         carry.add_argument("--format", choices=["fixture", "sql"], default="sql")
-        settle = actions.add_parser("keep", help="settle conflicts: let what is here stand")
-        forget = actions.add_parser("discard", help="forget what differs here")
+        settle = actions.add_parser("keep", help="settle conflicts: keep the local rows")
+        forget = actions.add_parser("discard", help="delete the local rows")
         for parser in settle, forget:
             parser.add_argument("model", **of_model)
             parser.add_argument("keys", **of_keys)
-        forget.add_argument("--no-input", action="store_true", help="don't ask")
+        forget.add_argument("--no-input", action="store_true", help="don't ask for confirmation")
 
     def handle(self, *, action, model=None, keys=None, **options):
         with errors_in_one_line():
@@ -51,11 +51,13 @@ class Command(BaseCommand):
         try:
             model = apps.get_model(label)
         except (LookupError, ValueError):
-            raise CommandError(f'There is no model "{label}". Name it as in "auth.User".') from None
+            raise CommandError(
+                f'There is no model "{label}". Name a model, such as "auth.User".'
+            ) from None
         if not is_overlaid(model):
             names = ", ".join(model._meta.label for model in overlaid_models())
             raise CommandError(
-                f"{model._meta.label} is not overlaid. These are: {names or 'none'}."
+                f"{model._meta.label} is not overlaid. Overlaid models: {names or 'none'}."
             )
         return model
 
@@ -67,7 +69,9 @@ class Command(BaseCommand):
         unknown = set(keys) - {row.key for row in differences(model)}
         if unknown:
             listed = ", ".join(map(str, sorted(unknown)))
-            raise CommandError(f"{model._meta.label}: nothing differs in {listed}.")
+            raise CommandError(
+                f"{model._meta.label}: no difference from the snapshot has the key {listed}."
+            )
         return keys
 
     def status(self, models, **options):
@@ -97,7 +101,7 @@ class Command(BaseCommand):
         else:
             text = f"{repr_of(values.base)} -> {repr_of(values.here)}"
         if row.conflict and values.snapshot != values.base:
-            text += f" (in the snapshot now: {repr_of(values.snapshot)})"
+            text += f" (in the newer snapshot: {repr_of(values.snapshot)})"
         return text
 
     def export(self, models, format, **options):
@@ -107,7 +111,7 @@ class Command(BaseCommand):
             return
         deleted = sum(row.kind == "deleted" for model in models for row in differences(model))
         if deleted:
-            self.stderr.write(f"A fixture can't tell of rows that were deleted here: {deleted}.")
+            self.stderr.write(f"A fixture can't delete rows. Deleted here: {deleted} rows.")
         self.stdout.write(export.fixture(models), ending="")
 
     def keep(self, models, keys=None, **options):
@@ -121,11 +125,11 @@ class Command(BaseCommand):
                 answer = input(f"Discard {count} rows of {names}? [y/N] ")
             except EOFError:
                 raise CommandError(
-                    "Nobody answers: to discard without being asked, --no-input."
+                    "There is no answer to read. To discard without a question, add --no-input."
                 ) from None
             if answer.lower() not in ("y", "yes"):
                 raise CommandError("Nothing was discarded.")
-        # The models of one command are of one database.
+        # All overlaid models are in one database, so one transaction is enough.
         with transaction.atomic(router.db_for_write(models[0])):
             for model in models:
                 discard(model, keys)

@@ -15,7 +15,7 @@ BATCH = 5_000  # rows in memory
 
 
 def columns_in(alias, model):
-    """Return the names of a table's columns; none, where there is no table."""
+    """Return the set of a table's column names. The set is empty if there is no table."""
     table, connection = model._meta.db_table, connections[alias]
     with connection.cursor() as cursor:
         if table not in connection.introspection.table_names(cursor):
@@ -26,8 +26,8 @@ def columns_in(alias, model):
 
 class Command(BaseCommand):
     help = (
-        "Copy the snapshot's rows of shadowed models into their local tables. A column that the "
-        "snapshot doesn't have gets its default."
+        "Copy the snapshot's rows of shadowed models into their local tables. A column that is not "
+        "in the snapshot is filled with its default."
     )
 
     def add_arguments(self, parser):
@@ -58,18 +58,20 @@ class Command(BaseCommand):
             )
         there = columns_in(settings.SNAPSHOT_DATABASE, model)
         if not there:
-            raise CommandError(f"{model._meta.label} is new: the snapshot has no table of it.")
+            raise CommandError(
+                f"The snapshot has no table of {model._meta.label}: there is nothing to copy."
+            )
         kept, new = [], []
         for field in model._meta.local_concrete_fields:
             if field.column in there:
                 kept.append(field)
             elif getattr(field, "db_default", NOT_PROVIDED) is NOT_PROVIDED:
-                new.append(field)  # else the database gives the default
+                new.append(field)  # otherwise the database fills in the default
         for field in new:
             if not field.null and field.get_default() is None:
                 raise CommandError(
-                    f"{model._meta.label}.{field.name} is not in the snapshot: to be filled, it "
-                    "needs a default, or null=True."
+                    f"{model._meta.label}.{field.name} is not in the snapshot, and has no value "
+                    "for its rows. Give the field a default, or null=True."
                 )
         table = local.ops.quote_name(model._meta.db_table)
         fields = kept + new
@@ -91,15 +93,16 @@ class Command(BaseCommand):
                 cursor.execute(f"DELETE FROM {table}")
             elif model._base_manager.using(local.alias).exists():
                 raise CommandError(
-                    f"{model._meta.label} has local rows already: --replace deletes them first."
+                    f"{model._meta.label} already has local rows. To delete them first, add "
+                    "--replace."
                 )
             total, unit = source.count(), model._meta.verbose_name
-            # Not bulk_create(), which sets an auto_now anew: these rows are to be as they are.
+            # Not bulk_create(), because it would set each auto_now field to the present time.
             cursor.executemany(insert, tqdm(copied, total=total, unit=unit, disable=None))
-            # On PostgreSQL, rows that bring their keys leave a sequence where it was.
+            # On PostgreSQL, an INSERT that contains the key does not advance the sequence.
             for statement in local.ops.sequence_reset_sql(no_style(), [model]):
                 cursor.execute(statement)
         line = f"{model._meta.label}: {total} rows"
         if new:
-            line += f"; not in the snapshot, by default: {', '.join(f.name for f in new)}"
+            line += f". Filled with the default: {', '.join(f.name for f in new)}"
         self.stdout.write(line + ".")

@@ -20,7 +20,7 @@ SETTINGS = {
 
 
 def is_key(field):
-    """Whether a column holds numbers that the database gave: of its own rows, or of others."""
+    """Whether the column holds keys that the database made: of its own rows, or of other rows."""
     while field.is_relation:
         field = field.target_field
     return field is field.model._meta.auto_field
@@ -28,9 +28,9 @@ def is_key(field):
 
 class Command(BaseCommand):
     help = (
-        "Make the snapshot from the live database, which may be written to meanwhile. What the "
-        "setting PERSONAL names does not get into it, and no column that HARMLESS doesn't name. "
-        "Run with production's settings."
+        "Make the snapshot from the live database, which can be written to meanwhile. The setting "
+        "PERSONAL names what is masked or left out, and HARMLESS the columns that are copied as "
+        "they are. Run this command with production's settings."
     )
 
     def add_arguments(self, parser):
@@ -41,34 +41,36 @@ class Command(BaseCommand):
     def handle(self, *, database, **options):
         if settings.SNAPSHOT_DATABASE in settings.DATABASES:
             raise CommandError(
-                "These settings read the snapshot, and don't know production. "
-                "Run with production's: python manage.py snapshot --settings=..."
+                "These settings are for reading the snapshot, not for making it. "
+                "Run with production's settings: python manage.py snapshot --settings=..."
             )
         for name, example in SETTINGS.items():
             if not hasattr(settings, name):
                 raise CommandError(f"In production's settings, write {name} = {example}")
         if database not in settings.DATABASES:
-            raise CommandError(f'DATABASES has no "{database}": --database={DEFAULT_DB_ALIAS}?')
+            raise CommandError(f'DATABASES has no "{database}". Name the alias of production.')
         live = connections[database]
         if live.vendor != "sqlite":
-            raise CommandError(f"This makes snapshots of SQLite; of {live.vendor}, use its dump.")
+            raise CommandError(
+                f"This command is for SQLite. On {live.vendor}, use a dump of the server."
+            )
         masks = [self.mask_of(label, masks) for label, masks in settings.PERSONAL.items()]
         try:
-            # Read-only, and of our own: Django's connection would make a file that is missing.
+            # Not Django's connection: that would create the file if it is missing.
             uri = f"{Path(live.settings_dict['NAME']).absolute().as_uri()}?mode=ro"
-            # A database without a name. What is personal is never in a file that one can open,
-            # nor in one that stays behind when this is killed.
+            # The copy is a database without a name: no other process can open its file, and no
+            # file with personal data is left if this process is killed.
             with (
                 closing(sqlite3.connect(uri, uri=True)) as source,
                 closing(sqlite3.connect("", isolation_level=None)) as copy,
             ):
-                # One read transaction around all. Else the first write by another connection would
-                # have SQLite start the copy again, and a live site would never let it finish.
+                # One read transaction for the whole copy. Otherwise SQLite would start the copy
+                # again after each write by another connection, and would never finish it.
                 source.execute("BEGIN")
                 if names := self.unclassed(source, masks):
                     raise CommandError(
-                        f"Neither PERSONAL nor HARMLESS names {', '.join(names)}. Mask what is "
-                        "personal in PERSONAL, and name the rest in HARMLESS."
+                        f"Neither PERSONAL nor HARMLESS names {', '.join(names)}. Mask columns "
+                        "with personal data in PERSONAL, and name the others in HARMLESS."
                     )
                 self.copy(source, copy)
                 for mask in masks:
@@ -80,7 +82,7 @@ class Command(BaseCommand):
             raise CommandError(f"{settings.SNAPSHOT}: {error.strerror}.") from error
 
     def mask_of(self, label, masks):
-        """Return a model and its masks: a text, or None, by field. None for the whole table."""
+        """Return a model and a dict of masks by field, or None to leave out all rows."""
         try:
             model = apps.get_model(label)
         except (LookupError, ValueError):
@@ -94,11 +96,11 @@ class Command(BaseCommand):
             if field is None:
                 raise CommandError(f"PERSONAL: {label} has no column {name}.")
             if mask is None and not field.null:
-                raise CommandError(f"PERSONAL: {label}.{name} can't be NULL: give a text for it.")
+                raise CommandError(f"PERSONAL: {label}.{name} can't be NULL. Write a text.")
             if mask is not None:
                 if field.unique and "{pk}" not in mask:
                     raise CommandError(
-                        f"PERSONAL: {label}.{name} is unique: its text needs {{pk}}."
+                        f"PERSONAL: {label}.{name} is unique. Write {{pk}} in its text."
                     )
                 try:
                     field.clean(mask.replace("{pk}", str(2**53)), None)
@@ -112,7 +114,8 @@ class Command(BaseCommand):
     def unclassed(self, source, masks):
         """Return the names of the columns that are neither masked, nor harmless, nor keys.
 
-        Of all that the file has: a column, or a table, may be left of a model that is no more.
+        All columns of the file are looked at, because a column or a table may still be there whose
+        field or model has been removed.
         """
         columns = {
             (field.model._meta.db_table, field.column): field
@@ -143,7 +146,7 @@ class Command(BaseCommand):
                 bar.update((total - remaining) * page_size - bar.n)
 
             source.backup(copy, pages=PAGES, progress=progress)
-        # The copy has no write-ahead log to look for, and its unmasked pages no place to stay.
+        # Keep no journal of the copy: it would contain pages that are not masked yet.
         copy.execute("PRAGMA journal_mode = OFF")
 
     def mask(self, copy, model, masks):
@@ -161,11 +164,11 @@ class Command(BaseCommand):
         self.stdout.write(f"{model._meta.label}: {names} masked in {rows} rows.")
 
     def publish(self, copy):
-        """Put the snapshot in the place of the one before, whole, and read-only."""
+        """Replace the former snapshot by the new file, in one step, and make it read-only."""
         handle, new = mkstemp(dir=settings.SNAPSHOT.parent, prefix=f"{settings.SNAPSHOT.name}.")
         os.close(handle)
         try:
-            # Without the free pages, and the ends of pages, where what was masked still stands.
+            # VACUUM leaves out free pages, and free space in pages, where old values still are.
             copy.execute("VACUUM INTO ?", [new])
             os.chmod(new, 0o444)
             size = os.path.getsize(new)

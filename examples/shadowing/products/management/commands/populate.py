@@ -68,15 +68,15 @@ def keys(model):
 
 class Command(BaseCommand):
     help = (
-        "Fill production up to a number of products, customers and reviews; each customer has two "
-        "orders. Running it again adds nothing."
+        "Fill production with sample data, up to these numbers of products, customers and reviews. "
+        "Each customer gets two orders. If you run it again, it adds nothing."
     )
 
     def add_arguments(self, parser):
-        parser.add_argument("--products", default=100, help="how many there shall be (100)")
-        parser.add_argument("--customers", default=200, help="how many there shall be (200)")
-        parser.add_argument("--reviews", default=1000, help="how many there shall be (1000)")
-        parser.add_argument("--seed", default=0, help="another seed, another shop (0)")
+        parser.add_argument("--products", default=100, help="how many there should be (100)")
+        parser.add_argument("--customers", default=200, help="how many there should be (200)")
+        parser.add_argument("--reviews", default=1000, help="how many there should be (1000)")
+        parser.add_argument("--seed", default=0, help="another seed gives other rows (0)")
 
     def handle(self, **options):
         products, customers, reviews, seed = (
@@ -85,12 +85,14 @@ class Command(BaseCommand):
         )
         if "production" in settings.DATABASES:
             raise CommandError(
-                "Production is to be filled, and these settings have a snapshot of it. "
+                "This command fills production, but these settings only have a snapshot of it. "
                 "Run: python manage.py populate --settings=shop.live"
             )
         with database_errors_in_one_line(Product, Customer, Review, Listing):
             if (customers or reviews) and not (products or Product.objects.exists()):
-                raise CommandError("Customers and reviews need a product: ask for one or more.")
+                raise CommandError(
+                    "Customers and reviews need a product: ask for --products 1 or more."
+                )
             if reviews and not (customers or Customer.objects.exists()):
                 raise CommandError("Reviews need a customer: ask for --customers 1 or more.")
             there = set(Category.objects.values_list("name", flat=True))
@@ -115,7 +117,7 @@ class Command(BaseCommand):
         try:
             articles = Article.objects.order_by("number")[::3]
         except DatabaseError:
-            return  # there is none yet
+            return  # the supplier has no catalogue yet
         if Listing.objects.exists():
             return
         Listing.objects.bulk_create(

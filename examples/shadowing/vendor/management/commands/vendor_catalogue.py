@@ -10,12 +10,18 @@ INSERT = 'INSERT INTO "TBL_ARTIKEL" VALUES (%s, %s, %s, %s, %s)'
 
 
 class Command(BaseCommand):
-    help = "Stand in for the supplier: write an edition of their catalogue into their database."
+    help = "Play the supplier: write an edition of the catalogue into the supplier's database."
     requires_system_checks = []
 
     def add_arguments(self, parser):
-        parser.add_argument("--articles", default=300, help="how many, before some are left out")
-        parser.add_argument("--edition", default=1, help="1 or later: other articles, other prices")
+        parser.add_argument(
+            "--articles", default=300, help="how many articles, before an edition omits some"
+        )
+        parser.add_argument(
+            "--edition",
+            default=1,
+            help="1 or more; each omits other articles, and has other prices",
+        )
 
     def handle(self, **options):
         values = {}
@@ -26,7 +32,7 @@ class Command(BaseCommand):
                 )
             values[name] = int(options[name])
         supplier = connection_of_the_supplier()
-        # Django's names are quoted, and so keep their case on PostgreSQL.
+        # Django quotes the names, so on PostgreSQL they keep their case.
         quote = supplier.ops.quote_name("")[0]
         try:
             with supplier.cursor() as cursor:
@@ -46,7 +52,7 @@ class Command(BaseCommand):
 
 
 def connection_of_the_supplier():
-    """Return a connection that may write: our own, of the alias ``vendor``, can't."""
+    """Return a connection that can write: that of the alias ``vendor`` is read-only."""
     supplier = connections["vendor"].copy()
     if supplier.vendor == "sqlite":
         supplier.settings_dict |= {
@@ -60,7 +66,7 @@ def connection_of_the_supplier():
 
 
 def articles(articles, edition):
-    """Yield rows of an edition: each has new prices, and leaves out another 50th of them."""
+    """Yield the rows of an edition. Each edition has other prices, and omits another 50th."""
     for n in range(1, articles + 1):
         if n % 50 != edition % 50:
             group, name = 10 + n % 5 * 10, f"{GROUPS[n % 5]}, size {n}"
