@@ -1,4 +1,4 @@
-# Each target does all that it needs: the virtual environment, the locked dependencies, the work.
+# Each target first makes what it needs: the virtual environment, with the locked dependencies.
 PYTHON ?= python3
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 VENV := .venv/$(VERSION)
@@ -7,10 +7,10 @@ READY := $(VENV)/ready
 BENCH := .venv/bench-$(VERSION)
 BUILD := $(BIN)/python -m sphinx -c . -q
 SITE := _build/site
-# More than the cores, of which there are at least two: half of a page's time is waiting.
+# More workers than cores (at least two): half of the time, a page waits.
 RUN := $(BIN)/python -m pytest -q -n 4
 
-# A driver without a wheel, so not in the lock: make test ENGINE=mariadb builds it.
+# This driver has no wheel, so it is not in the lock file: make test ENGINE=mariadb builds it.
 MYSQLCLIENT := mysqlclient==2.3.2
 PAGES := README.rst docs slides
 ENGINES := postgresql mariadb mixed
@@ -22,7 +22,7 @@ ON_ENGINE = $(if $(ENGINE),$(BIN)/python -m livedocs.servers $(ENGINE) --)
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## / ## /' | awk -F ' ## ' '{ printf "make %-8s %s\n", $$1, $$2 }'
 
-site: $(READY) ## run every page, then build the site and the deck: a block that did not run fails it
+site: $(READY) ## run every page, then build the site and the deck; a block that did not run is an error
 	$(RUN) $(PAGES)
 	$(build_site)
 	@echo "Open $(SITE)/index.html for the site, $(SITE)/slides/index.html for the deck."
@@ -31,9 +31,9 @@ ifneq ($(filter-out $(ENGINES),$(ENGINE)),)
 $(error There is no engine '$(ENGINE)': ENGINE is one of $(ENGINES))
 endif
 
-# The site is built when its pages have run, and looked at when it is built.
+# The site is built after its pages have run, and tests/built checks the result.
 ifndef ENGINE
-test: $(READY) ## everything that proves the project, on SQLite and PostgreSQL, the site among it
+test: $(READY) ## run all checks, on SQLite and PostgreSQL, and build the site
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/sphinx-lint --ignore=.venv --ignore=_build --enable=all --disable=line-too-long,default-role .
@@ -41,15 +41,15 @@ test: $(READY) ## everything that proves the project, on SQLite and PostgreSQL, 
 	$(RUN) -rs $(PAGES) tests --ignore tests/built
 	@if $(BIN)/python -m livedocs.servers --find postgresql; then \
 	    set -x; $(RUN) -rs --engine=postgresql $(PAGES) examples; \
-	else echo "So the pages did not run on PostgreSQL."; fi
+	else echo "For this reason the pages were not run on PostgreSQL."; fi
 	$(build_site)
 	$(RUN) -rs tests/built
 else
-test: $(READY) suites ## with ENGINE=postgresql, mariadb or mixed: the pages and the suites on it, no more
+test: $(READY) suites ## with ENGINE=postgresql, mariadb or mixed: only the pages and the examples' tests, on that engine
 	$(RUN) -rs --engine=$(ENGINE) $(PAGES) examples tests/test_examples.py
 endif
 
-suites: $(if $(ENGINE),,no-engine) $(READY) driver ## the examples' own tests, on ENGINE=postgresql, mariadb or mixed
+suites: $(if $(ENGINE),,no-engine) $(READY) driver ## run the examples' own tests, with ENGINE=postgresql, mariadb or mixed
 	@$(BIN)/python -m livedocs.servers $(ENGINE) -- sh -c 'for settings in examples/*/tests/$(ENGINE).py; do \
 	    echo "== $$settings"; \
 	    (cd "$${settings%/tests/*}" && "$(CURDIR)/$(BIN)/python" -m pytest -q -rs -n 4 --ds=tests.$(ENGINE)) || failed=1; \
@@ -63,20 +63,20 @@ BENCH_DRIVER = $(if $(filter mariadb,$(ENGINE)),$(BENCH)/mysqlclient)
 
 .venv/%/mysqlclient: .venv/%/ready
 	@.venv/$*/bin/python -m pip install -q --disable-pip-version-check $(MYSQLCLIENT) || { \
-	    echo "$(MYSQLCLIENT) is built here: on Debian and Ubuntu, apt install gcc libmariadb-dev pkg-config python3-dev"; \
+	    echo "$(MYSQLCLIENT) must be compiled. On Debian and Ubuntu, first: apt install gcc libmariadb-dev pkg-config python3-dev"; \
 	    exit 1; }
 	@touch $@
 
-stress: $(READY) $(if $(ENGINE),driver) ## the long forms of the examples' tests: many kills, many operations; on ENGINE, if one is named
+stress: $(READY) $(if $(ENGINE),driver) ## run the long forms of the examples' tests (many kills and operations), on ENGINE if you name it
 	$(call long,replication,stress or kill)
 	$(call long,sharding,processes_at_once or killed_under)
 	$(call long,replicated_shards,killed)
 	$(if $(ENGINE),,$(call long,shadowing,same))
 
-# Of an example, those of its tests that have a long form.
+# Runs the tests of an example that have a long form.
 long = $(ON_ENGINE) sh -c 'cd examples/$(1) && STRESS=1 "$(CURDIR)/$(BIN)/python" -m pytest -q -s -k "$(2)" $(if $(ENGINE),--ds=tests.$(ENGINE))'
 
-bench: $(BENCH)/ready $(if $(ENGINE),$(READY) driver $(BENCH_DRIVER)) ## what each pattern costs, into benchmarks/results; on a server, if ENGINE names one
+bench: $(BENCH)/ready $(if $(ENGINE),$(READY) driver $(BENCH_DRIVER)) ## measure what each pattern costs, into benchmarks/results, on ENGINE if you name it
 	$(BENCH)/bin/python -m benchmarks.replication $(ENGINE)
 	$(ON_ENGINE) $(BENCH)/bin/python -m benchmarks.sharding $(ENGINE)
 ifndef ENGINE
@@ -84,28 +84,28 @@ ifndef ENGINE
 	$(BENCH)/bin/python -m benchmarks.one_database
 endif
 
-pdf: site ## the deck on paper, a page a slide, and a handout with the notes; the site then links them
+pdf: site ## print the deck and a handout with its notes as PDF files, which the site then links to
 	$(BIN)/python slides/to_pdf.py $(SITE)/slides
 	$(BUILD) -t pdf -n -W --keep-going -b html -d _build/doctrees/site docs $(SITE)
 
-epub: $(READY) ## the site as a book, with the marks of the last run
+epub: $(READY) ## build the site as a book, with the marks of the last run
 	$(BUILD) -n -b epub -d _build/doctrees/epub docs _build/epub
 	@ls _build/epub/*.epub
 
-html: $(READY) ## the site, as a writer wants it: quickly, its pages not run
+html: $(READY) ## build the site without running its pages, which is quick
 	$(BUILD) -n -b html -d _build/doctrees/site docs $(SITE)
 
-slides: $(READY) ## the deck, likewise
+slides: $(READY) ## build the deck without running its blocks
 	$(BUILD) -n -b revealjs -d _build/doctrees/slides slides $(SITE)/slides
 
-serve: $(READY) ## the site on http://127.0.0.1:8000, built again as its sources change
+serve: $(READY) ## serve the site on http://127.0.0.1:8000, and build it again when its sources change
 	$(BIN)/sphinx-autobuild -c . -n -b html -d _build/doctrees/site --watch examples docs $(SITE)
 
-format: $(READY) ## the code, as ruff writes it
+format: $(READY) ## format the code with ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lock: $(READY) ## requirements.lock again, from pyproject.toml; UPGRADE=1 takes the newest versions
+lock: $(READY) ## write requirements.lock again, from pyproject.toml; UPGRADE=1 takes the newest versions
 	$(BIN)/pip install -q uv
 	$(BIN)/uv pip compile -q --universal $(if $(UPGRADE),--upgrade) --generate-hashes --no-emit-index-url --no-header \
 	    --python-version 3.11 pyproject.toml -o requirements.lock
@@ -113,7 +113,7 @@ lock: $(READY) ## requirements.lock again, from pyproject.toml; UPGRADE=1 takes 
 clean: ## remove all that these targets made
 	rm -rf _build .venv
 
-# A fresh environment each time that its list of packages changes.
+# The environment is made again each time its list of packages changes.
 $(READY): requirements.lock | usable
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
@@ -125,7 +125,7 @@ $(BENCH)/ready: benchmarks/requirements.txt | usable
 	@touch $@
 
 usable:
-	$(if $(VERSION),,$(error $(PYTHON) does not run: install Python 3.11 or later, or name one: make PYTHON=python3.13))
+	$(if $(VERSION),,$(error $(PYTHON) does not run: install Python 3.11 or later, or name another Python: make PYTHON=python3.13))
 	$(if $(call runs,import sys; assert sys.version_info >= (3, 11)),,$(error Python $(VERSION) is too old: install 3.11 or later, and name it: make PYTHON=python3.13))
 	$(if $(call runs,import venv; import ensurepip),,$(error $(PYTHON) has no venv module: install it (on Debian and Ubuntu: apt install python3-venv)))
 
@@ -138,4 +138,4 @@ endef
 runs = $(shell $(PYTHON) -c '$(1)' 2>/dev/null && echo yes)
 
 .DEFAULT:
-	$(error There is no target '$@': bare make lists them)
+	$(error There is no target '$@': run make without a target to list them)

@@ -45,7 +45,7 @@ def engine_named():
             return "sqlite"
         case [engine] if engine in SERVERS:
             return engine
-    sys.exit(f"The engine is {' or '.join(SERVERS)}; for SQLite, name none.")
+    sys.exit(f"The engine must be {' or '.join(SERVERS)}. For SQLite, name no engine.")
 
 
 def versions_of(packages):

@@ -308,7 +308,7 @@ def measure_old_rows(runs=3):
 def main():
     programs = find_server()
     if programs is None:
-        print("one_database: skipped, as no PostgreSQL server is on this machine (no initdb)")
+        print("one_database: skipped, because PostgreSQL is not installed (no initdb)")
         return
     random.seed(0)
     packages = versions_of(PACKAGES)

@@ -1,8 +1,8 @@
-"""What of a page is for which engine: a page that says so at its top, and tabs.
+"""Which parts of a page run on which engine: the page's first lines, and its tabs.
 
-``:engines: sqlite: why`` in a page's first lines names the engines that the page runs on, and why
-no other. ``.. engine:: PostgreSQL and MariaDB`` is a tab, whose blocks run on these two alone; tabs
-that follow each other are a group, of which the reader sees one.
+``:engines: sqlite: why`` in a page's first lines names the engines that the page runs on, and the
+reason. ``.. engine:: PostgreSQL and MariaDB`` is a tab, whose blocks run only on these two engines.
+Tabs that follow each other are a group, of which the reader sees one tab at a time.
 """
 
 import re
@@ -21,23 +21,23 @@ STANDBYS = re.compile(
     r"(?:^:.*\n(?: .*\n)*)*?^(?P<line>:standby:) *(?P<aliases>\w+(?:, *\w+)*) *$", re.MULTILINE
 )
 WRONG_STANDBYS = (
-    "a page with a standby says in its first lines which of its aliases are the standby's: "
+    "a page with a standby server names the standby's aliases in its first lines: "
     "`:standby: replica1`"
 )
 WRONG_LIMITS = (
-    "a page that some engines can't run says in its first lines which can, and why, which the "
-    f"reader sees: `:engines: sqlite: why`, of {', '.join(ENGINES)}"
+    "a page that can't run on every engine names its engines in its first lines, and gives the "
+    f"reader the reason: `:engines: sqlite: why`. The engines are {', '.join(ENGINES)}"
 )
 
 
 def of_tab(names: str) -> list[str]:
-    """The engines that a tab's name names; none when it is no such name."""
+    """Return the engines that a tab's name lists, or [] if it lists anything else."""
     named = re.split(", | and ", names.strip())
     return [NAMES[name] for name in named] if NAMES.keys() >= set(named) else []
 
 
 def of_page(text: str) -> tuple[list[str], str]:
-    """The engines that a page says it runs on, and its reason why no other; else all."""
+    """Return the engines that a page runs on, and the reason if these are not all engines."""
     limits = LIMITS.match(text)
     engines = re.split(", *", limits["engines"].strip()) if limits else []
     if limits and set(engines) <= set(ENGINES):
@@ -46,13 +46,16 @@ def of_page(text: str) -> tuple[list[str], str]:
 
 
 def standbys_of(text: str) -> list[str]:
-    """The aliases that a page says are a standby's."""
+    """Return the aliases that a page's first lines name as those of a standby server."""
     named = STANDBYS.match(text)
     return re.split(", *", named["aliases"]) if named else []
 
 
 def with_mixed(tabs: list[tuple[list[str], bool]]) -> list[list[str]]:
-    """The engines of each tab of a group, "mixed" among them: the one that says so, or SQLite's."""
+    """Return the engines of each tab of a group.
+
+    "mixed" is added to the tabs with ``:mixed:``, or if there are none, to the tab for SQLite.
+    """
     said = any(mixed for _, mixed in tabs)
     return [
         [*engines, "mixed"] if (mixed if said else "sqlite" in engines) else engines
@@ -61,7 +64,7 @@ def with_mixed(tabs: list[tuple[list[str], bool]]) -> list[list[str]]:
 
 
 def text_for(text: str, engine: str) -> str:
-    """A page's text with spaces for the tabs of other engines, so that its lines stay."""
+    """Replace the tabs of other engines by spaces, so that the line numbers stay the same."""
     groups, end = [], -1
     for tab in TAB.finditer(text):
         groups += [[]] if tab.start() != end else []

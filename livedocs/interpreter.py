@@ -1,7 +1,7 @@
-"""The Python process that a page's blocks run in: to a reader, ``python manage.py shell``.
+"""The Python process in which a page's blocks run: for a reader, ``python manage.py shell``.
 
-The process runs this file as a program, which imports nothing else of livedocs: it is sent each
-block, and needs no page.
+The process runs this file as a program. It imports nothing else of livedocs, because it receives
+each block and does not need the page.
 """
 
 import doctest
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from sybil.evaluators.doctest import OutputChecker
 
-#: How many seconds one block, or one command of a console block, may take.
+#: The maximum number of seconds for one block, or for one command of a console block.
 TIMEOUT = float(os.environ.get("LIVEDOCS_TIMEOUT", 60))
 #: How output is compared: ``...`` stands for anything, and 1 is not True.
 FLAGS = doctest.ELLIPSIS | doctest.DONT_ACCEPT_TRUE_FOR_1
@@ -26,14 +26,14 @@ SETTINGS = re.compile(r"""["']DJANGO_SETTINGS_MODULE["'],\s*["']([\w.]+)["']""")
 
 
 class Interpreter:
-    """A process of a page's own, in its folder; with Django, where there is a ``manage.py``."""
+    """A page's own process, in the page's folder. If there is a ``manage.py``, Django is set up."""
 
     def __init__(self, page: Path, folder: Path, environment: dict[str, str]):
         self.connection, theirs = Pipe()
         manage = folder / "manage.py"
         settings = manage.exists() and SETTINGS.search(manage.read_text())
         with theirs:
-            # -P, since the reader's Python does not look for modules beside this file.
+            # -P: like the reader's Python, it must not find the modules in this file's folder.
             self.process = subprocess.Popen(
                 [sys.executable, "-P", __file__, str(theirs.fileno()), page]
                 + ([settings[1]] if settings else []),
@@ -46,8 +46,7 @@ class Interpreter:
     def run(self, block: str | doctest.Example, line: int) -> tuple[str, bool]:
         """Run a block, Python or an example at the prompt, that begins on that line of the page.
 
-        Returns what went wrong ("" if nothing did), and whether later blocks can still build on
-        this one.
+        Returns the error ("" if there is none), and whether later blocks can still run.
         """
         try:
             self.connection.send((block, line))
@@ -66,7 +65,7 @@ class Interpreter:
 
 
 def serve(descriptor: str, page: str, settings: str | None = None) -> None:
-    """In the process: run the blocks that arrive, until no more can."""
+    """In the process: run the blocks that arrive, until the connection is closed."""
     connection = Connection(int(descriptor))
     os.set_inheritable(connection.fileno(), False)
     sys.path.insert(0, os.getcwd())
@@ -79,14 +78,14 @@ def serve(descriptor: str, page: str, settings: str | None = None) -> None:
             return
         try:
             ready = ready or set_up_django(settings)
-            # Where the page has a timeline, its events are noted in this process too.
+            # If the page has a timeline, this process also records events.
             events = sys.modules.get("livedocs_events")
             if events:
                 events.before_block()
             answer = evaluate(block, line, page, namespace)
             if events:
                 events.after_block(namespace)
-        # SystemExit too: a block that ends the session is a block that failed.
+        # Including SystemExit: a block that ends the session has failed.
         except BaseException as error:
             answer = traceback_of(error), False
         connection.send(answer)
@@ -105,7 +104,7 @@ def evaluate(
     block: str | doctest.Example, line: int, page: str, namespace: dict
 ) -> tuple[str, bool]:
     prompt = isinstance(block, doctest.Example)
-    # Blank lines before it, so that it is compiled with the page's line numbers.
+    # Blank lines above the source give it the line numbers of the page.
     source = "\n" * (line - 1) + (block.source if prompt else block)
     if not prompt:
         exec(compile(source, page, "exec", dont_inherit=True), namespace)
@@ -117,7 +116,7 @@ def evaluate(
         except BaseException as error:
             usable = "Traceback (most recent call last):\n" in block.want
             print(traceback_of(error), end="")
-    # The dots that stand for a traceback's stack are indented as one likes.
+    # The dots in place of a traceback's stack may have any indentation.
     want = re.sub(r"^(Traceback .*:\n) +\.\.\.$", r"\1...", block.want, flags=re.MULTILINE)
     got, checker = printed.getvalue(), OutputChecker()
     got += "" if got.endswith("\n") or not got else "\n"
@@ -127,7 +126,7 @@ def evaluate(
 
 
 def traceback_of(error: BaseException) -> str:
-    """An error's traceback, from the page's first line in it: what goes before is ours."""
+    """Return an error's traceback without the frames of this file, which come first."""
     frame = error.__traceback__
     while frame and frame.tb_frame.f_code.co_filename == __file__:
         frame = frame.tb_next

@@ -1,4 +1,4 @@
-"""A page as Sybil sees it: its blocks, and what running each means."""
+"""A page as a Sybil document: finds its blocks, and runs each kind of block."""
 
 import doctest
 import re
@@ -34,9 +34,9 @@ COMMAND = re.compile(r"^\$ (.*(?:\n> .*)*)\n?((?:(?!\$ ).*(?:\n|\Z))*)", re.MULT
 
 
 class Page(Document):
-    """A page: its blocks run in its session, each after all those before it."""
+    """A page. Its blocks run in its session, in the order of the page."""
 
-    engine = "sqlite"  # What all pages run on, one of `servers.ENGINES`.
+    engine = "sqlite"  # The engine for all pages, one of `servers.ENGINES`.
 
     def __init__(self, text: str, path: str) -> None:
         self.file = Path(path)
@@ -44,20 +44,20 @@ class Page(Document):
         self.project = project_of(self.file, text)
         engines, self.limits = of_page(text)
         self.runs = self.engine in engines
-        # Without a project there is no database, and nothing that an engine changes.
+        # A page without a project has no database, so no engine makes a difference.
         on_it = self.runs and (self.project or self.engine == "sqlite")
         super().__init__(text_for(text, self.engine) if on_it else blank(text), path)
         self.fingerprint = fingerprint(self.file)
         self.timelines = timelines_of(self.text)
         self.session: Session | None = None
-        # The line, path and hash of each file shown.
+        # The line, path and hash of each file that the page has shown.
         self.shown: list[tuple[int, tuple[Path, str]]] = []
-        self.reached = 0  # How many of the examples have been run.
-        self.broken: int | None = None  # The line of the block that those after it can't build on.
+        self.reached = 0  # How many examples have been run.
+        self.broken: int | None = None  # The line of a failed block that the rest needs.
         self.reason: str | None = None  # Why the next block is not run.
 
     def evaluate(self, example: Example, evaluator) -> None:
-        """Run an example, after those before it that pytest was not asked for, by ``-k`` say."""
+        """Run an example. First run those above it that pytest did not select (by ``-k``, say)."""
         __tracebackhide__ = True
         examples, index = list(self), [region for _, region in self.regions].index(example.region)
         while self.reached < index and self.broken is None:
@@ -68,12 +68,12 @@ class Page(Document):
                 pass
             except SybilFailure as failure:
                 if self.broken:
-                    wrong = f"it builds on line {earlier.line}, which failed:\n{failure.result}"
+                    wrong = f"it needs line {earlier.line}, which failed:\n{failure.result}"
                     raise SybilFailure(example, wrong) from None
         if self.broken:
-            raise SkipTest(f"{self.name}, line {self.broken} failed, and this block builds on it")
+            raise SkipTest(f"{self.name}, line {self.broken} failed, and this block needs it")
         if self.session:
-            self.session.take_events()  # Those of the blocks before are not of this one.
+            self.session.take_events()  # Discard the events of earlier blocks.
         self.run(example)
 
     def run(self, example: Example) -> None:
@@ -107,7 +107,7 @@ class Page(Document):
 
 
 def project_of(page: Path, text: str) -> str | None:
-    """The project that a page names in its first line, or whose README it is."""
+    """Return the project that a page names in its first line, or the project of a README."""
     if page.parent.parent == EXAMPLES:
         return page.parent.name
     match = PROJECT.match(text)
@@ -115,7 +115,7 @@ def project_of(page: Path, text: str) -> str | None:
 
 
 def fingerprint(page: Path) -> str:
-    """A hash of the page and its project: when either changes, the record of a run is stale."""
+    """Return a hash of the page and its project. If it changes, the record of a run is stale."""
     text = page.read_text()
     project = project_of(page, text)
     sources = taken_by(text) if project == NEW else [project] if project else [""]
@@ -123,9 +123,9 @@ def fingerprint(page: Path) -> str:
 
 
 def text_of(page: Page, region: Region) -> str:
-    """What a block showed as it was run: the audit looks for the same text on the site."""
+    """Return a block's text as it was run. The audit looks for the same text on the site."""
     if isinstance(region.parsed, str):
-        return str(region.parsed)  # Sybil has a class of its own for it
+        return str(region.parsed)  # Sybil's own subclass of str
     return page.text[region.start : region.end]
 
 
@@ -137,23 +137,24 @@ def run_python(example: Example) -> str:
 
 
 def run_console(example: Example) -> str:
-    """Run each ``$`` line. Its exit status is to be 0, unless ``$ echo $?`` comes next."""
+    """Run each ``$`` line. Its exit status must be 0, unless ``$ echo $?`` is the next line."""
     wrong, status, checker = "", 0, OutputChecker()
     commands = COMMAND.findall(example.parsed)
     if not example.parsed.startswith("$ "):
-        raise Broken("a console block begins with a command, a line that begins with `$ `\n")
+        raise Broken("a console block must begin with a command, on a line that begins with `$ `\n")
     for (command, want), (following, _) in zip(commands, [*commands[1:], ("", "")], strict=True):
         session = example.document.session
         status, got, kept = session.run_command(command.replace("\n> ", "\n"), status)
         want, got = want.rstrip("\n") + "\n", got.rstrip("\n") + "\n"
         if status and following != "echo $?":
-            advice = "a page that means to show this goes on with `$ echo $?`"
-            raise Broken(f"{wrong}$ {command}\n{got}ended with exit status {status}: {advice}\n")
+            advice = "if the page is to show this, write `$ echo $?` on the next line"
+            ended = f"the command ended with exit status {status}"
+            raise Broken(f"{wrong}$ {command}\n{got}{ended}: {advice}\n")
         if kept:
             raise Broken(
-                f"{wrong}$ {command}\na reader's shell would keep what this changes, and the next "
-                f"line here does not have it ({kept}): write (cd folder && command), or "
-                "NAME=value command\n"
+                f"{wrong}$ {command}\nthis command changes its shell ({kept}), and the next "
+                "command here runs in another shell, without the change: write "
+                "(cd folder && command), or NAME=value command\n"
             )
         if not checker.check_output(want, got, FLAGS):
             difference = checker.output_difference(doctest.Example("", want), got, FLAGS)
@@ -162,22 +163,22 @@ def run_console(example: Example) -> str:
 
 
 def place_file(example: Example) -> None:
-    """Put a file that the page shows, and names in its caption, in its place."""
+    """Write a file that the page shows, under the path that its caption names."""
     page, source = example.document, example.region.lexemes["source"]
     caption = A_FILE.fullmatch(example.region.lexemes["options"]["caption"])
     path, at_end, text = caption["path"], bool(caption["end"]), source.rstrip("\n") + "\n"
     before = example.line + source.line_offset
     had = page.session.file(path) if at_end else None
     file = page.session.place(path, text, page.file, before, at_end)
-    # Whoever reads the file now reads what was shown of it before, too.
+    # A process that reads the file now also reads the text that was shown before.
     page.shown = [(line, file if shown == had else shown) for line, shown in page.shown]
     page.shown.append((example.line, file))
 
 
 def include_file(example: Example) -> None:
-    """Put back a file of the project that the page includes: all of it, whatever part is shown."""
+    """Write a file that the page includes, as the project has it. The whole file is written."""
     page, lexemes = example.document, example.region.lexemes
-    # As Sphinx has it, a path that begins with a slash is from the top of the site, or of the deck.
+    # As in Sphinx, a path that begins with a slash starts at the top of the site or of the deck.
     top = ROOT / page.name.partition("/")[0]
     start = top if lexemes["arguments"].startswith("/") else page.file.parent
     file = (start / lexemes["arguments"].lstrip("/")).resolve()
@@ -186,7 +187,7 @@ def include_file(example: Example) -> None:
         raise Broken(f"{file} is not in the project that the page's first line names: {project}\n")
     options = {name: value or None for name, value in lexemes["options"].items()}
     if added := options.keys() & {"prepend", "append", "diff"}:
-        raise Broken(f":{', '.join(sorted(added))}: shows what the file does not have\n")
+        raise Broken(f":{', '.join(sorted(added))}: shows text that the file lacks: remove it\n")
     try:
         reader = LiteralIncludeReader(str(file), options, SimpleNamespace(source_encoding="utf-8"))
         example.region.parsed, _ = reader.read()
@@ -195,25 +196,25 @@ def include_file(example: Example) -> None:
         raise Broken(f"{error}\n") from None
     path = file.relative_to(EXAMPLES / page.project).as_posix()
     if (caption := options.get("caption", path)) != path:
-        raise Broken(f"the caption says {caption}, and the file is {path}\n")
+        raise Broken(f"the caption is {caption}, but the file is {path}\n")
     page.shown.append((example.line, page.session.place(path, text, file, 0)))
 
 
 def end_page(example: Example) -> str:
-    """Stop the interpreter, and see that some process has read each file that the page shows."""
+    """Stop the interpreter, and check that some process has read each file that the page shows."""
     page, session = example.document, example.document.session
     session.note_loaded()
     session.close()
     return "".join(
-        f"line {line} shows {path.relative_to(session.folder)}, "
-        "which no process of the page has read since\n"
+        f"line {line} shows {path.relative_to(session.folder)}, but no process of the page has "
+        "read this file since: import or run it below\n"
         for line, (path, hashed) in page.shown
         if (path, hashed) not in session.loaded
     )
 
 
 def skip_page(example: Example) -> None:
-    raise SkipTest(f"not on {example.document.engine}: {example.document.limits}")
+    raise SkipTest(f"the page does not run on {example.document.engine}: {example.document.limits}")
 
 
 def skip_next(example: Example) -> None:
@@ -249,11 +250,11 @@ def parse_doctests(document: Document) -> Iterable[Region]:
         above = "".join(prose[: region.start].splitlines()[-1:]).strip()
         wrong, follows, end = None, region.start == end, region.end
         if above and not follows and not above.startswith(">>>"):
-            wrong = "an example at the prompt has an empty line above it: without, it is prose"
+            wrong = "an example at the prompt needs an empty line above it, or it is prose"
         elif getattr(region.parsed, "options", None):
             wrong = (
-                f"{region.parsed.source}doctest's flags are not for a page. A block that is not to "
-                'run says why: .. skip: next "why". In output, ... stands for anything.'
+                f"{region.parsed.source}doctest's flags are not allowed in a page. To skip a "
+                'block, give the reason: .. skip: next "why". In output, ... stands for any text.'
             )
         if wrong:
             region = Region(region.start, region.start, wrong, report_slip)
@@ -269,7 +270,7 @@ def parse_skips(document: Document) -> Iterable[Region]:
         starts = [start for start, _ in document.regions]
         if len(document.text) - len(below) not in starts or not re.match(rf"{match[1]}\S", below):
             region.evaluator = report_slip
-            region.parsed = "a skip stands right above the block that it skips, indented alike"
+            region.parsed = "a skip must be right above its block, with the same indentation"
         yield region
 
 
@@ -280,5 +281,5 @@ def parse_end(document: Document) -> Iterable[Region]:
         yield Region(document.end, document.end, evaluator=end_page)
 
 
-#: What Sybil looks for in a page.
+#: The parsers that Sybil applies to a page.
 PARSERS = [parse_directives, parse_doctests, parse_skips, parse_lines, parse_end]

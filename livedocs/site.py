@@ -1,4 +1,4 @@
-"""The Sphinx extension: marks each rendered block that a run proved, and warns of the others."""
+"""The Sphinx extension: marks each rendered block that a run proved, and warns about the rest."""
 
 import shutil
 import textwrap
@@ -18,28 +18,28 @@ from livedocs.slips import other_name
 
 logger = logging.getLogger(__name__)
 
-#: The kinds of block that a reader sees, of those in the record.
+#: The kinds of block in the record that a reader sees.
 KINDS = ("place_file", "include_file", "run_python", "run_console")
 TITLES = {engine: name for name, engine in engines.NAMES.items()} | {"mixed": "mixed"}
 
 
 class verified_pages(nodes.General, nodes.Element):
-    """Stands for the table of every page and its runs, until the record is at hand."""
+    """A placeholder for the table of all pages and their runs, until the record is read."""
 
 
 class engine_tab(nodes.General, nodes.Element):
-    """A tab: what the page shows of some engines alone."""
+    """A tab: a part of the page that is about some engines only."""
 
 
 class VerifiedPages(SphinxDirective):
-    """``.. verified-pages::`` is a table of every page that was run, and of what it ran on."""
+    """``.. verified-pages::`` is a table of all pages that were run, and of their engines."""
 
     def run(self) -> list[nodes.Node]:
         return [verified_pages()]
 
 
 class EngineTab(SphinxDirective):
-    """``.. engine:: PostgreSQL and MariaDB`` is a tab: tabs that follow each other are a group."""
+    """``.. engine:: PostgreSQL and MariaDB`` is a tab. Tabs that follow each other are a group."""
 
     has_content = True
     required_arguments = 1
@@ -51,7 +51,7 @@ class EngineTab(SphinxDirective):
         name = self.arguments[0]
         if self.env.app.builder.name == "revealjs" or not engines.of_tab(name):
             raise self.error(
-                f"a slide has no tabs, and a tab is of {', '.join(engines.NAMES)}: {name}"
+                f"a slide has no tabs, and a tab names {', '.join(engines.NAMES)}: {name}"
             )
         tab = engine_tab("", nodes.paragraph("", name, classes=["engine-name"]))
         tab["engines"], tab["mixed"] = engines.of_tab(name), "mixed" in self.options
@@ -60,12 +60,15 @@ class EngineTab(SphinxDirective):
 
 
 def read_record(app: Sphinx, config) -> None:
-    """Keep the record as a setting, so that Sphinx writes every page again when it changes."""
+    """Store the record as a setting, so that Sphinx writes all pages again when it changes."""
     config.livedocs_record = record.read()
 
 
 def number_as_in_the_file(app: Sphinx, path: Path, docname: str, content: list[str]) -> None:
-    """Put blank lines for those that ``:start-after:`` left out: docutils counts from the rest."""
+    """Add blank lines in place of the lines that ``:start-after:`` left out.
+
+    Without them, docutils' line numbers would begin at the included part.
+    """
     whole = "\n".join(map(str.rstrip, (app.srcdir / path).read_text().splitlines()))
     left_out, found, _ = whole.partition(content[0])
     if found:
@@ -91,25 +94,23 @@ def mark_and_audit(app: Sphinx, doctree: nodes.document, docname: str) -> None:
                 mark(node, after and line_of(after), mine)
             elif "sqlite" not in on:
                 names = [name for name, engine in engines.NAMES.items() if engine in on]
-                add_mark(
-                    node, f"Not run for this site, which had no {' and no '.join(names)}", False
-                )
+                add_mark(node, f"Not run on {' or '.join(names)} for this site", False)
             elif not told:
                 told = True
                 warn(
-                    f"{page}: it was not run as it now stands, so that none of its blocks is "
-                    "proven",
+                    f"{page}: there is no run of this page in its present state, so no block of it "
+                    "is proven",
                     node,
                 )
 
 
 def mark(node: nodes.Element, end: int | None, runs: list[dict]) -> None:
-    """Say under a block what it ran on; warn if it did not in one of its page's runs."""
+    """Write below a block what it ran on. Warn if it did not pass in one of the page's runs."""
     ran, reasons = [], set()
     for run in runs:
         examples = examples_within(run, line_of(node), end)
         if end is None:
-            # Those after it are of what an ``include`` left out.
+            # The examples after the block are in a part that an ``include`` left out.
             examples = next(
                 (examples[:n] for n in range(1, len(examples)) if shows(node, examples[:n])),
                 examples,
@@ -127,18 +128,18 @@ def mark(node: nodes.Element, end: int | None, runs: list[dict]) -> None:
 
 
 def say_limits(doctree: nodes.document) -> None:
-    """Tell the reader, below its title, of the engines that a page can't run on, and why.
+    """Write below a page's title which engines the page runs on, and why only these.
 
-    In the deck a part is a page: it says so on the first of its slides.
+    In the deck, each part is a page: the text is on the first of its slides.
     """
     titles = list(doctree.findall(nodes.title))
-    # In reverse, so that the first of each page is the one that is left.
+    # In reverse order, so that the first title of each page is kept.
     for source, title in {source_of(title): title for title in reversed(titles)}.items():
         limits, why = engines.of_page(source.read_text())
         if why:
             names = [name for name, engine in engines.NAMES.items() if engine in limits]
             it = "page" if title is titles[0] else "part"
-            # All but "mixed", for which there is no name.
+            # All engines except "mixed", which has no name.
             each = names == list(engines.NAMES)
             on = "one engine at a time" if each else f"{' and '.join(names)} only"
             text = f"This {it} runs on {on}: {why}"
@@ -147,7 +148,7 @@ def say_limits(doctree: nodes.document) -> None:
 
 
 def name_mixed(doctree: nodes.document) -> None:
-    """Note the tab of each group that runs where a project's databases are of two engines."""
+    """Add "mixed" to the engines of the tab in each group that runs on it."""
     for parent in {tab.parent for tab in doctree.findall(engine_tab)}:
         for are_tabs, group in groupby(parent, lambda node: isinstance(node, engine_tab)):
             if are_tabs:
@@ -158,7 +159,7 @@ def name_mixed(doctree: nodes.document) -> None:
 
 
 def engines_of(node: nodes.Element) -> list[str]:
-    """The engines that a block is for: its tab's, or all."""
+    """Return the engines of a block: those of its tab, or all."""
     while node and not isinstance(node, engine_tab):
         node = node.parent
     return node["engines"] if node else list(engines.ENGINES)
@@ -173,36 +174,36 @@ def language_of(node: nodes.Element) -> str:
 
 
 def must_run(node: nodes.Element) -> bool:
-    """Whether a block is Python or commands, by any name; one without a name could be either."""
+    """Whether a block is, or may be, Python or commands."""
     return other_name(language_of(node)) is not None
 
 
 def why_unproven(node: nodes.Element, entry: dict, examples: list[dict]) -> str | None:
-    """What keeps a block of a page that was run from being proven, if anything does."""
+    """Return why a block is not proven by a run of its page, or None if it is proven."""
     on = "" if entry["engine"] == "sqlite" else f"--engine={entry['engine']} "
     page, shown = on + page_of(node), shows(node, examples)
     if shown and all(holds(entry, example) for example in examples):
         return None
     if not any(block["kind"] == "end_page" for block in entry["blocks"].values()):
-        return f"only a part of its page was run: pytest {page} runs all"
+        return f"only a part of its page was run. To run all of it: pytest {page}"
     if shown:
-        return f"it failed when its page was run: pytest {page} says why"
+        return f"it failed when its page was run. To see why: pytest {page}"
     if examples:
-        return "not all that it shows was run: at a prompt, output ends with the first empty line"
+        return "a part of its text was not run: at a prompt, output ends at the first empty line"
     return other_name(language_of(node)) or (
-        "the run did not find it: a code-block, or a prompt, begins on a line of its own"
+        "the run did not find it: a code-block or a prompt must begin on its own line"
     )
 
 
 def source_of(node: nodes.Node) -> Path:
-    """The file that a node was written in."""
+    """Return the file in which a node was written."""
     while not node.source:  # docutils gives none to a doctest block in a list.
         node = node.parent
     return Path(node.source).resolve()
 
 
 def page_of(node: nodes.Node) -> str:
-    """The same, by its path from the top."""
+    """Return that file's path, relative to the top of the checkout."""
     return source_of(node).relative_to(ROOT).as_posix()
 
 
@@ -211,7 +212,7 @@ def line_of(node: nodes.Node) -> int:
 
 
 def examples_within(entry: dict, first: int, end: int | None) -> list[dict]:
-    """The examples that begin on a block's first line or later, and before the next block."""
+    """Return the examples from a block's first line to the next block."""
     found = [
         block
         for block in entry["blocks"].values()
@@ -223,24 +224,24 @@ def examples_within(entry: dict, first: int, end: int | None) -> list[dict]:
 
 
 def shows(node: nodes.Element, examples: list[dict]) -> bool:
-    """Whether a block's text is that of its examples: all of it, and nothing else.
+    """Whether the text of a block is exactly the text of its examples.
 
-    A block may be called anything, and be followed by anything: it was run if this was run.
+    Only the text counts, not the block's language or the text after it.
     """
     ran = [line for example in examples for line in lines_of(example["text"])]
     return bool(ran) and ran == lines_of(node.astext())
 
 
 def lines_of(text: str) -> list[str]:
-    """A block's lines, without what Sphinx takes out of one or adds to it."""
+    """Return a block's lines, without the differences between the source and Sphinx's output."""
     lines = map(str.rstrip, textwrap.dedent(text.expandtabs()).splitlines())
     return [line for line in lines if line not in ("", "<BLANKLINE>")]
 
 
 def holds(entry: dict, block: dict) -> bool:
-    """Whether a block ran and passed, or says why it is not run.
+    """Whether a block passed, or was skipped with a reason.
 
-    A file that the page shows must also have been read, which the page's end finds out.
+    A file that the page shows must also have been read by a process: ``end_page`` checks that.
     """
     if block["kind"] in ("place_file", "include_file") and block["outcome"] == "passed":
         return any(
@@ -251,10 +252,10 @@ def holds(entry: dict, block: dict) -> bool:
 
 
 def where(runs: list[dict]) -> str:
-    """What a block ran on: "SQLite 3.40.1, PostgreSQL 18.6; Django 5.2.19".
+    """Return what a block ran on: "SQLite 3.40.1, PostgreSQL 18.6; Django 5.2.19".
 
-    One that two engines' databases take part in says "PostgreSQL 18.6 with SQLite 3.40.1", and one
-    that has no database says its Python.
+    For a page on two engines at once this is "PostgreSQL 18.6 with SQLite 3.40.1", and for a page
+    without a database the version of Python.
     """
     runs = sorted(runs, key=lambda run: engines.ENGINES.index(run["engine"]))
     databases = [" with ".join(sorted(set(run["databases"].values()))) for run in runs]
@@ -277,7 +278,7 @@ def warn(message: str, node: nodes.Element) -> None:
 
 
 def table_of_pages(app: Sphinx, docname: str) -> nodes.Node:
-    """Each page that was run and, for each engine and Django, how many of its blocks were."""
+    """Return a table of the pages that were run, with the numbers of blocks for each run."""
     record = app.config.livedocs_record
     runs = {name: run for of_page in record.values() for name, run in of_page.items()}
     names = sorted(runs, key=lambda name: (engines.ENGINES.index(runs[name]["engine"]), name))
@@ -303,7 +304,7 @@ def row(*cells: nodes.Node) -> nodes.row:
 
 
 def count(run: dict | None) -> Counter:
-    """How many blocks of a run there were of each outcome."""
+    """Count the blocks of a run by their outcome."""
     blocks = run["blocks"].values() if run else []
     return Counter(block["outcome"] for block in blocks if block["kind"] in KINDS)
 

@@ -1,4 +1,4 @@
-"""What a writer meant as a block, and is none that runs: each is told, with its cure."""
+"""Finds text that a writer meant as a block, but that would not run, and says how to correct it."""
 
 import re
 from collections.abc import Iterable
@@ -21,32 +21,32 @@ from livedocs.engines import (
 
 PROJECT = re.compile(r"\A:project:[ \t]*(\S+)[ \t]*$", re.MULTILINE)
 SKIP = re.compile(r'^( *)\.\. skip: next "([^"\n]+)"$', re.MULTILINE)
-#: A caption that is a file's path, and whether the block goes to the end of that file.
+#: A caption that is a file's path, and whether the block is added to the end of that file.
 A_FILE = re.compile(r"(?P<path>[\w-]+(/[\w.-]+)+|[\w-]+\.\w+)(?P<end>, at the end)?")
 COMMENT = re.compile(r" *\.\.( (?![\w-]+::|[_|[]).*)?")
 BLOCKS = ["code-block", "literalinclude"]
 DIRECTIVES = DirectiveLexer(rf"(revealjs-)?({'|'.join(BLOCKS)})")
 NO_BLOCK = (
-    "this is no block, and is not run: write `.. code-block:: python`, dots, spaces and colons"
+    "this is not a block, so it is not run: write `.. code-block:: python`, with two dots, a space "
+    "and two colons"
 )
-NO_LANGUAGE = "a block without a language is not run: it is python, pycon, console, or text"
+NO_LANGUAGE = "a block without a language is not run: write python, pycon, console, or text"
 
-#: Lines of a page's prose, and what is wrong with them.
+#: Patterns of wrong lines in a page's prose, and the messages for them.
 LINES = {
     r"\.\. +(?!skip\b)[a-zA-Z][\w-]*:(?!:).*": (
-        "this is a comment, which nobody sees: a directive has two colons, .. name::"
+        "this is a comment, which the reader does not see: a directive has two colons, .. name::"
     ),
     rf"(?!{SKIP.pattern})\.\.+ *skip\b.*": (
-        "a skip gives its reason, which the reader sees, and is written exactly so: "
-        '.. skip: next "why"'
+        'a skip needs a reason, which the reader sees: write exactly this: .. skip: next "why"'
     ),
     rf"([-*+#]|\d+\.)[-*+# ]* (>>> |\.\. ({'|'.join(BLOCKS)}|engine)::).*": (
-        "a block begins on a line of its own: in a list, put an empty line above it"
+        "a block must begin on its own line: in a list, put an empty line above it"
     ),
-    r">>(?!> ).*": "this is no prompt, and is not run: a prompt is `>>> `, with its space",
-    r"\$ .*": "a command is not run but in a block: `.. code-block:: console`",
+    r">>(?!> ).*": "this is not a prompt, so it is not run: a prompt is `>>> `, with a space",
+    r"\$ .*": "a command is run only in a console block: `.. code-block:: console`",
     r"(?i):? *project *:.*": (
-        "the page's first line names its project, with nothing above it: `:project: functional`"
+        "a project must be the page's first line, with nothing above it: `:project: functional`"
     ),
     r"(?!.*\.\. ).*::": NO_LANGUAGE,
     r"(?i):? *engines *:.*": WRONG_LIMITS,
@@ -59,7 +59,7 @@ def report_slip(example: Example) -> str:
 
 
 def prose_of(document: Document) -> str:
-    """The page's text with spaces for its blocks, but for what is typed at a prompt."""
+    """Replace the page's blocks by spaces, except blocks at the prompt (pycon)."""
     text = document.text
     for block in DIRECTIVES(document):
         pycon = block.lexemes["arguments"] == "pycon"
@@ -70,12 +70,12 @@ def prose_of(document: Document) -> str:
 
 
 def is_output(document: Document, start: int) -> bool:
-    """Whether what begins there is within an example, whose output is compared."""
+    """Whether this position is inside an example, whose output is compared."""
     return any(region.start < start < region.end for _, region in document.regions)
 
 
 def is_in_comment(text: str, start: int) -> bool:
-    """Whether what begins there is indented below a comment, which is not shown."""
+    """Whether this position is inside a comment, which the reader does not see."""
     indent = len(re.match(" *", text[start:])[0])
     parents = re.findall(rf"^ {{0,{indent - 1}}}(?! ).+$", text[:start], re.MULTILINE)
     return bool(indent and parents and COMMENT.fullmatch(parents[-1]))
@@ -84,7 +84,8 @@ def is_in_comment(text: str, start: int) -> bool:
 def parse_lines(document: Document) -> Iterable[Region]:
     for start, region in document.regions:
         if is_in_comment(document.text, start):
-            region.evaluator, region.parsed = report_slip, "it stands in a comment, and is not seen"
+            region.evaluator = report_slip
+            region.parsed = "this block is in a comment, so the reader does not see it"
     for match in re.finditer(r"^ *(\S.*?)\s*$", prose_of(document), re.MULTILINE):
         line, start = match[1], match.start(1)
         name = re.match(r"\.+ *(?:revealjs-)?([\w-]+)", line)
@@ -99,7 +100,7 @@ def parse_lines(document: Document) -> Iterable[Region]:
 
 
 def is_metadata(text: str, start: int) -> bool:
-    """Whether what begins there is one of a page's first lines, and as it is to be."""
+    """Whether this position is one of a page's first lines, in the correct form."""
     if start == 0 and PROJECT.match(text):
         return True
     limits, standbys = LIMITS.match(text), STANDBYS.match(text)
@@ -110,37 +111,37 @@ def is_metadata(text: str, start: int) -> bool:
 
 def wrong_with_tab(document: Document, names: str) -> str | None:
     if not document.name.startswith("docs/"):
-        return "only the site has tabs for engines: a slide shows one engine, a README none"
+        return "only the site's pages have tabs for engines: a slide or a README can't have any"
     if not of_tab(names):
-        return f"a tab is of engines that run: {', '.join(NAMES)}, or `PostgreSQL and MariaDB`"
+        return f"a tab names its engines: {', '.join(NAMES)}, or `PostgreSQL and MariaDB`"
     return None
 
 
 def wrong_with_directive(block: Region, text: str) -> str | None:
-    """What is wrong with a directive that shows code, whose text begins so."""
+    """Return what is wrong with a directive that shows code, or None."""
     language, source = block.lexemes["arguments"], block.lexemes["source"]
     caption = block.lexemes["options"].get("caption")
     if not re.match(r" *\.\. [a-z-]+::[ \n]", text):
         return NO_BLOCK
     if caption is not None and not A_FILE.fullmatch(caption):
-        return f"a caption is a file's path, as the project has it, and this is none: {caption}"
+        return f"a caption must be a path in the project, and this is not a path: {caption}"
     if block.lexemes["directive"].endswith("literalinclude"):
-        return None if language else "it names no file: `.. literalinclude:: path`"
+        return None if language else "this literalinclude names no file: `.. literalinclude:: path`"
     if not source.strip():
-        return "the block is empty: its lines are indented, by three spaces"
+        return "the block is empty: indent its lines by three spaces"
     if caption:
         return None
     if language == "python" and source.startswith(">>>"):
-        return "what is typed at a prompt is not python but pycon: `.. code-block:: pycon`"
+        return "a block with a prompt is not python but pycon: `.. code-block:: pycon`"
     if language == "pycon" and not re.search("^>>> ", source, re.MULTILINE):
-        return "a pycon block has no prompt: a line that begins with `>>> `"
+        return "this pycon block has no prompt: write a line that begins with `>>> `"
     return other_name(language)
 
 
 def other_name(language: str | None) -> str | None:
-    """Why a block of that language is not run, though it may well be Python or commands.
+    """Return why a block of that language is not run, although it may be Python or commands.
 
-    "" for a language whose blocks are run, None for one that is something else.
+    Returns "" for a language whose blocks are run, and None for another language, such as SQL.
     """
     if language in ("python", "pycon", "console"):
         return ""
@@ -149,10 +150,12 @@ def other_name(language: str | None) -> str | None:
     try:
         lexer = get_lexer_by_name(language)
     except ClassNotFound:
-        return f"a block of {language} is not run, and not known: it is python, console, or text"
+        return (
+            f"there is no language {language}, so this is not run: write python, console, or text"
+        )
     # NumPy and IPython are Python; Fish and PowerShell are shells.
     if lexer.name.startswith(("Python", "IPython")) or isinstance(lexer, PythonLexer):
-        return f"a block of {language} is not run: its language is python, or pycon at a prompt"
+        return f"a block of {language} is not run: write python, or pycon for a block with a prompt"
     if type(lexer).__module__ == shell.__name__:
-        return f"a block of {language} is not run: its language is console, its prompt `$ `"
+        return f"a block of {language} is not run: write console, with the prompt `$ `"
     return None

@@ -1,8 +1,8 @@
-"""Which blocks of a page each of its timelines draws.
+"""Finds the blocks that each timeline of a page draws.
 
-``.. timeline:: reviews.Review`` draws what the blocks above it did: those since the heading, or
-since another timeline. ``pictures.timeline`` draws it; while these blocks run, `livedocs.traced`
-notes what they do.
+``.. timeline:: reviews.Review`` draws the blocks between itself and the heading or the timeline
+above. While these blocks run, `livedocs.traced` records their events, which ``pictures.timeline``
+draws.
 """
 
 import re
@@ -18,15 +18,15 @@ NAMED = re.compile(r"^ *(\w[\w' ]*?) *= *(.+?) *$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Timeline:
-    """The blocks after line ``first``, and before ``line``, where the timeline stands."""
+    """The blocks after the line ``first`` and before ``line``, the timeline's own line."""
 
     line: int
     first: int
     #: "reviews.Review", or with the field whose values are shown, "reviews.Review.text".
     models: tuple[str, ...]
-    #: Expressions of the page's Python, by the names that the picture gives their values.
+    #: Python expressions to evaluate in the page, by their names in the picture.
     watch: dict[str, str] = field(default_factory=dict)
-    #: Whether only what writes is noted.
+    #: Whether to record only writes.
     writes: bool = False
 
 
@@ -57,6 +57,6 @@ def line_of(text: str, start: int) -> int:
 
 
 def wanted(timelines: list[Timeline], line: int) -> dict | None:
-    """What is noted while the block on that line runs; None where no timeline draws it."""
+    """Return what to record while the block on that line runs, or None for no timeline."""
     ours = [timeline for timeline in timelines if timeline.first < line < timeline.line]
     return ours[0].__dict__ | {"models": list(ours[0].models)} if ours else None

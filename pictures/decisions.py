@@ -33,7 +33,9 @@ class Decisions(SphinxDirective):
             elif step := STEP.fullmatch(line):
                 steps.append((*step.groups(), shape))
             else:
-                raise self.error(f"a step is a question? and what to do, in one line: {line}")
+                raise self.error(
+                    f"a step is a line with a question? and what to do, and this is not: {line}"
+                )
         words = [f"{question} If so: {answer}." for question, answer, _ in steps]
         width, height, graph = lay_out(dot(steps, rest))
         picture = Picture(

@@ -36,8 +36,8 @@ WIDTH = 320  # The least width of the picture: what a phone shows in letters of 
 CODE = "ui-monospace, Menlo, Consolas, monospace"
 
 WITHOUT_RUN = (
-    "Here stands a picture of what the blocks above did, and when. It is drawn from a run of this "
-    "page, and this site was built without one."
+    "A picture of what the blocks above did, and when, belongs here. It is drawn from a run of "
+    "this page, and this site was built without such a run."
 )
 
 
@@ -185,7 +185,7 @@ class Reader:
 
     def on_read(self, alias: str, model: str, process: int, answer: str = "", **event) -> None:
         lines = [self.named(answer, model)]
-        words = f"{alias} is read, {model}: {answer}"
+        words = f"{model} is read from {alias}: {answer}"
         if "stale" not in event:
             like = "read", alias, model, answer
             self.add(Mark("read", alias, lines, words, process=process, like=like))
@@ -421,11 +421,11 @@ class Drawing:
         words = {
             "write": "written",
             "read": "read, and its answer",
-            "stale": "stale read: the primary answers otherwise",
+            "stale": "stale read: the primary differs",
             "arrival": "replicated",
             "refused": "refused",
             "gone": "does not answer",
-            "change": "changed by no statement of Django",
+            "change": "changed outside Django",
         }
         entries = [(kind, said) for kind, said in words.items() if kind in kinds]
         commands = sorted({m.by for step in self.run.steps for m in step.marks if m.by})
@@ -556,7 +556,7 @@ def drawn_for(app: Sphinx, place: timeline) -> nodes.Node:
     while run.steps and place["from"] not in run.steps[0].text:
         del run.steps[0]
     if not run.steps:
-        wrong = f"no step, of those that do something, has the text {place['from']}"
+        wrong = f"no step that reads or writes has the text {place['from']}"
         logger.warning(".. timeline:: %s", wrong, location=place["place"], type="pictures")
         return nodes.paragraph("", WITHOUT_RUN, classes=["livedocs-limits"])
     picture = draw(run, f"What happened, and when, to {' and '.join(labels)}")
@@ -570,7 +570,7 @@ def drawn_for(app: Sphinx, place: timeline) -> nodes.Node:
 def what_is_wrong(labels: list[str], mine, events: list[dict]) -> Iterator[str]:
     unknown = sorted({event["model"] for event in events if event["kind"] == "unknown"})
     for name in unknown:
-        yield f"the project has no model, or no field, {name}"
+        yield f"the project has no model or field {name}"
     touched = {event.get("model", "").lower() for event in events if "verb" in event}
     touched |= {event.get("model", "").lower() for event in events if event["kind"] == "read"}
     for model, label in zip(mine.models, labels, strict=True):

@@ -169,7 +169,7 @@ def run_python(arguments: list[str], copy: Path, folder: Path) -> str:
         raise CannotAsk(f"{folder.name} gave no answer in {TIMEOUT:g} seconds") from None
     if process.returncode:
         said = process.stderr.replace(str(copy), str(folder)).rstrip()
-        raise CannotAsk(f"{folder.name} could not be asked: mend what it says here\n{said}")
+        raise CannotAsk(f"{folder.name} could not be asked. Correct this error:\n{said}")
     return process.stdout
 
 

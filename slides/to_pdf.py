@@ -33,7 +33,7 @@ def print_deck(browser: Browser, deck: Path, folder: Path) -> int:
         write_pdf(page, folder / "slides.pdf")
         pages = count_pages(folder / "slides.pdf")
         if pages != slides:
-            raise ValueError(f"{slides} slides made {pages} pages: does one overflow?")
+            raise ValueError(f"{slides} slides take {pages} pages: is a slide too long?")
         show(page, deck, "?print-pdf&showNotes=separate-page")
         page.add_style_tag(path=HANDOUT)
         write_pdf(page, folder / "handout.pdf")
@@ -67,7 +67,7 @@ def main(folder: str) -> None:
             slides = print_deck(browser, deck, deck)
         except ValueError as error:
             sys.exit(str(error))
-    print(f"{slides} slides: {deck}/slides.pdf, and with the notes {deck}/handout.pdf.")
+    print(f"{slides} slides are in {deck}/slides.pdf, with their notes in {deck}/handout.pdf.")
 
 
 if __name__ == "__main__":

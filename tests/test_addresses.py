@@ -47,7 +47,9 @@ def test_the_site_is_where_its_publisher_says(said):
 )
 def test_what_is_no_address_of_a_site_is_said(caplog, said):
     assert addresses.site({"SITE_URL": said}) == ""
-    assert caplog.messages == [f"SITE_URL={said} is no site: write https://example.org/docs/"]
+    assert caplog.messages == [
+        f"SITE_URL={said} is not an address of a site: write https://example.org/docs/"
+    ]
 
 
 @pytest.fixture
@@ -81,7 +83,7 @@ def test_what_is_no_address_of_a_repository_is_said(caplog, checkout, said):
     assert addresses.edits({"REPOSITORY_URL": said}, folder) == ""
     (message,) = caplog.messages
     assert message.startswith(
-        f"REPOSITORY_URL={said} is no repository on github, gitlab, codeberg:"
+        f"REPOSITORY_URL={said} is not a repository on github, gitlab, codeberg:"
     )
 
 
@@ -152,7 +154,7 @@ def test_a_bad_address_is_one_line_and_fails_the_build(build):
     status, errors, _ = build(SITE_URL="example.org", REPOSITORY_URL="example.org")
     assert status == 1
     assert errors == (
-        "WARNING: SITE_URL=example.org is no site: write https://example.org/docs/\n"
-        "WARNING: REPOSITORY_URL=example.org is no repository on github, gitlab, codeberg: "
+        "WARNING: SITE_URL=example.org is not an address of a site: write https://example.org/docs/\n"
+        "WARNING: REPOSITORY_URL=example.org is not a repository on github, gitlab, codeberg: "
         "write https://github.com/owner/name\n"
     )

@@ -63,5 +63,6 @@ def test_a_builder_without_drawings_has_the_words(build):
 def test_a_step_that_asks_nothing_is_said(build):
     warnings, _ = build(PATH.replace("query?", "query:"))
     assert (
-        "index.rst:4: ERROR: a step is a question? and what to do, in one line: Is it" in warnings
+        "index.rst:4: ERROR: a step is a line with a question? and what to do, and this is not"
+        in warnings
     )

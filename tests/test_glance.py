@@ -30,9 +30,9 @@ def test_it_says_what_its_page_says_and_how_long_the_page_takes(build):
 
 def test_a_page_of_too_many_words_is_a_warning(build):
     _, warnings, _ = build(BOX + "word " * 3600)
-    assert re.search(r"3,500 words at most, this one has 3,6\d\d: part it in two", warnings)
+    assert re.search(r"3,500 words at most, and this page has 3,6\d\d: split it into two", warnings)
 
 
 def test_a_box_without_its_first_line_is_an_error(build):
     _, warnings, _ = build(".. glance::\n   :cost: Much.\n".join("\n\n"))
-    assert "a glance says at least :what: the page is about" in warnings
+    assert "a glance needs :what:, which tells what the page is about" in warnings

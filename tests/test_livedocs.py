@@ -252,7 +252,7 @@ FAULTS = {
     "more for a file that is not there": (
         ".. code-block:: python\n   :caption: shop/late.py, at the end\n\n   LATE = 1\n",
         {"failure": 1, "skipped": 1},
-        ["there is no shop/late.py, which this block goes to the end of", "page.rst:3: SybilFail"],
+        ["this block is added to shop/late.py, but there is no such file", "page.rst:3: SybilFail"],
     ),
     "an included file that the project has not": (
         ".. literalinclude:: ../../examples/tea/shop/router.py\n",
@@ -278,13 +278,13 @@ FAULTS = {
     "an included file that nothing loads": (
         ".. literalinclude:: ../../examples/tea/manage.py\n\n>>> 1\n1\n",
         {"passed": 2, "failure": 1},
-        ["line 3 shows manage.py, which no process of the page has read"],
+        ["line 3 shows manage.py, but no process of the page has read"],
     ),
     "a typed file that was loaded only before the page changed it": (
         ">>> import shop.routers\n\n"
         ".. code-block:: python\n   :caption: shop/routers.py\n\n   A = 1\n\n>>> 1\n1\n",
         {"passed": 3, "failure": 1},
-        ["line 5 shows shop/routers.py, which no process of the page has read"],
+        ["line 5 shows shop/routers.py, but no process of the page has read"],
     ),
     "a block that is not run, and does not say so": (
         ">>> 1 / 0  # doctest: +SKIP\n2\n\n>>> 1\n1\n",
@@ -319,17 +319,17 @@ FAULTS = {
     "output before the first command": (
         ".. code-block:: console\n\n   All is well.\n   $ echo tea\n   tea\n",
         {"failure": 1, "skipped": 1},
-        ["a console block begins with a command"],
+        ["a console block must begin with a command"],
     ),
     "an included file with a line that it has not": (
         ".. literalinclude:: ../../examples/tea/shop/routers.py\n   :prepend: import coffee\n",
         {"failure": 1, "skipped": 1},
-        [":prepend: shows what the file does not have"],
+        [":prepend: shows text that the file lacks"],
     ),
     "a command that fails": (
         ".. code-block:: console\n\n   $ echo tea; exit 3\n   tea\n\n>>> 1\n1\n",
         {"failure": 1, "skipped": 2},
-        ["tea\nended with exit status 3", "goes on with `$ echo $?`"],
+        ["tea\nthe command ended with exit status 3", "write `$ echo $?` on the next line"],
     ),
     "a command whose status is not the one shown": (
         ".. code-block:: console\n\n   $ (exit 3)\n   $ echo $?\n   4\n",
@@ -344,7 +344,7 @@ FAULTS = {
     "a console block without a prompt": (
         ".. code-block:: console\n\n   python manage.py migrate\n",
         {"failure": 1, "skipped": 1},
-        ["begins with a command, a line that begins with `$ `"],
+        ["begin with a command, on a line that begins with `$ `"],
     ),
     "a child that dies": (
         ">>> 1\n1\n>>> import os; os._exit(9)\n>>> 2\n2\n",
@@ -372,22 +372,22 @@ SLIPS = {
     "a name in capitals": (".. Code-Block:: python\n\n   1 / 0\n", 3, "`.. code-block:: python`"),
     "an include misspelt": (".. literal-include:: a.py\n", 3, "`.. code-block:: python`"),
     "sourcecode": (".. sourcecode:: python\n\n   1 / 0\n", 3, "`.. code-block:: python`"),
-    "a body that is not indented": (".. code-block:: python\n\n1 / 0\n", 3, "are indented"),
+    "a body that is not indented": (".. code-block:: python\n\n1 / 0\n", 3, "indent its lines"),
     "an empty body": (".. code-block:: console\n\nText.\n", 3, "the block is empty"),
-    "no language": (".. code-block::\n\n   1 / 0\n", 3, "it is python, pycon, console, or text"),
-    "a literal block": ("Look::\n\n   1 / 0\n", 3, "it is python, pycon, console, or text"),
-    "another Python": (".. code-block:: py\n\n   1 / 0\n", 3, "its language is python"),
-    "another shell": (".. code-block:: bash\n\n   $ false\n", 3, "its language is console"),
-    "no known language": (".. code-block:: brew\n\n   1 / 0\n", 3, "brew is not run"),
+    "no language": (".. code-block::\n\n   1 / 0\n", 3, "write python, pycon, console, or text"),
+    "a literal block": ("Look::\n\n   1 / 0\n", 3, "write python, pycon, console, or text"),
+    "another Python": (".. code-block:: py\n\n   1 / 0\n", 3, "write python"),
+    "another shell": (".. code-block:: bash\n\n   $ false\n", 3, "write console"),
+    "no known language": (".. code-block:: brew\n\n   1 / 0\n", 3, "no language brew"),
     "a caption that is no path": (
         ".. code-block:: python\n   :caption: The router\n\n   1\n",
         3,
-        "and this is none: The router",
+        "and this is not a path: The router",
     ),
     "a caption that is another path": (
         ".. literalinclude:: ../../examples/tea/shop/routers.py\n   :caption: shop/tea.py\n",
         3,
-        "the caption says shop/tea.py, and the file is shop/routers.py",
+        "the caption is shop/tea.py, but the file is shop/routers.py",
     ),
     "python at a prompt": (".. code-block:: python\n\n   >>> 1\n   1\n", 3, "code-block:: pycon"),
     "pycon without a prompt": (".. code-block:: pycon\n\n   1 / 0\n", 3, "begins with `>>> `"),
@@ -401,14 +401,14 @@ SLIPS = {
     "a block in a comment": (
         "..\n   .. code-block:: python\n\n      a = 1\n",
         4,
-        "it stands in a comment, and is not seen",
+        "this block is in a comment, so the reader does not see it",
     ),
     "a prompt in a comment": (
         ".. Not shown.\n\n   >>> a = 1\n",
         5,
-        "it stands in a comment, and is not seen",
+        "this block is in a comment, so the reader does not see it",
     ),
-    "an include without its file": (".. literalinclude::\n", 3, "it names no file"),
+    "an include without its file": (".. literalinclude::\n", 3, "names no file"),
     "a prompt of four": (">>>> 1 / 0\n", 3, "lacks blank after >>>"),
     "a prompt without a space": ("Text.\n\n>>>1 / 0\n", 5, "lacks blank after >>>"),
     "output that is not indented": (
@@ -416,40 +416,40 @@ SLIPS = {
         6,
         "inconsistent leading whitespace",
     ),
-    "a prompt within a paragraph": ("Text.\n>>> 1\n1\n", 4, "has an empty line above it"),
-    "a prompt beside a bullet": ("- >>> 1 / 0\n", 3, "a block begins on a line of its own"),
+    "a prompt within a paragraph": ("Text.\n>>> 1\n1\n", 4, "needs an empty line above it"),
+    "a prompt beside a bullet": ("- >>> 1 / 0\n", 3, "a block must begin on its own line"),
     "a block beside a bullet": (
         "* - .. code-block:: python\n\n       1 / 0\n",
         3,
-        "a block begins on a line of its own",
+        "a block must begin on its own line",
     ),
     "a skip that is a directive": (
         'Text.\n\n.. skip:: next "why"\n\n>>> 1\n1\n',
         5,
-        'exactly so: .. skip: next "why"',
+        'exactly this: .. skip: next "why"',
     ),
-    "a skip without a reason": (".. skip: next\n\n>>> 1\n1\n", 3, "a skip gives its reason"),
-    "a reason without quotes": (".. skip: next why\n\n>>> 1\n1\n", 3, "a skip gives its reason"),
+    "a skip without a reason": (".. skip: next\n\n>>> 1\n1\n", 3, "a skip needs a reason"),
+    "a reason without quotes": (".. skip: next why\n\n>>> 1\n1\n", 3, "a skip needs a reason"),
     "a skip of all that follows": (
         '.. skip: start "why"\n\n>>> 1\n1\n',
         3,
-        'exactly so: .. skip: next "why"',
+        'exactly this: .. skip: next "why"',
     ),
     "a skip without an empty line above": (
         '>>> 1\n1\n.. skip: next "why"\n\n>>> 1\n1\n',
         3,
         'Expected:\n    1\n    .. skip: next "why"\nGot:',
     ),
-    "a skip of nothing": ('>>> 1\n1\n\n.. skip: next "why"\n', 6, "right above the block"),
+    "a skip of nothing": ('>>> 1\n1\n\n.. skip: next "why"\n', 6, "right above its block"),
     "a skip of a later block": (
         '.. skip: next "why"\n\n.. code-block:: sql\n\n   SELECT 1\n\n>>> 1\n1\n',
         3,
-        "right above the block",
+        "right above its block",
     ),
     "a skip that swallows its block": (
         '.. skip: next "why"\n\n   .. code-block:: python\n\n      1 / 0\n',
         3,
-        "indented alike",
+        "with the same indentation",
     ),
     "a project in capitals": (":Project: tea\n\n>>> 1\n1\n", 1, "`:project: functional`"),
     "a project below the title": ("Tea\n===\n\n:project: tea\n", 4, "with nothing above it"),
@@ -458,28 +458,28 @@ SLIPS = {
     "a tab of no engine": (
         ".. engine:: Oracle\n\n   >>> 1\n   1\n",
         3,
-        "a tab is of engines that run: SQLite, PostgreSQL, MariaDB",
+        "a tab names its engines: SQLite, PostgreSQL, MariaDB",
     ),
     "a tab in a list": (
         "- .. engine:: SQLite\n\n     >>> 1\n     1\n",
         3,
-        "a block begins on a line of its own",
+        "a block must begin on its own line",
     ),
     "an engine of another name": (
         ":project: tea\n:engines: postgres: why\n\n>>> 1\n1\n",
         2,
-        "`:engines: sqlite: why`, of sqlite, postgresql, mariadb, mixed",
+        "`:engines: sqlite: why`. The engines are sqlite, postgresql, mariadb, mixed",
     ),
     "engines without a reason": (
         ":project: tea\n:engines: sqlite\n\n>>> 1\n1\n",
         2,
-        "which can, and why",
+        "gives the reader the reason",
     ),
     "engines below the title": ("Tea\n===\n\n:engines: sqlite: why\n", 6, "in its first lines"),
     "a change of folder": (
         ".. code-block:: console\n\n   $ cd shop\n",
         3,
-        "(folder tea/shop): write (cd folder && command)",
+        "changes its shell (folder tea/shop)",
     ),
     "a change of the environment": (
         ".. code-block:: console\n\n   $ export TEA=green COFFEE=\n",
@@ -487,16 +487,16 @@ SLIPS = {
         "(COFFEE='', TEA='green')",
     ),
     "a variable": (".. code-block:: console\n\n   $ TEA=green\n", 3, "NAME=value command"),
-    "an alias": (".. code-block:: console\n\n   $ alias tea=ls\n", 3, "would keep what"),
-    "an option of the shell": (".. code-block:: console\n\n   $ set -e\n", 3, "would keep what"),
+    "an alias": (".. code-block:: console\n\n   $ alias tea=ls\n", 3, "changes its shell"),
+    "an option of the shell": (".. code-block:: console\n\n   $ set -e\n", 3, "changes its shell"),
     "a mask": (".. code-block:: console\n\n   $ umask 0135\n", 3, "(umask 0135)"),
-    "a variable taken away": (".. code-block:: console\n\n   $ unset HOME\n", 3, "would keep what"),
+    "a variable removed": (".. code-block:: console\n\n   $ unset HOME\n", 3, "changes its shell"),
     "a file read by the shell": (
         ".. code-block:: console\n\n   $ echo 'cd shop' > go\n   $ . ./go\n",
         3,
-        "would keep what",
+        "changes its shell",
     ),
-    "the end of the shell": (".. code-block:: console\n\n   $ exit 0\n", 3, "(its end)"),
+    "the end of the shell": (".. code-block:: console\n\n   $ exit 0\n", 3, "(it ended the shell)"),
     "a line that is not indented alike": (
         ".. code-block:: python\n\n   a = 1\n     b = 2\n",
         3,
@@ -536,7 +536,7 @@ def test_only_the_site_has_tabs(house):
     house.page(text, "examples/tea/README.rst")
     counts, printed = house.run("slides", "examples/tea/README.rst")
     assert counts == {"failed": 2, "passed": 4}
-    assert printed.count("only the site has tabs for engines") == 2
+    assert printed.count("only the site's pages have tabs for engines") == 2
 
 
 def test_a_page_on_another_engine(house):
@@ -604,7 +604,7 @@ def test_an_unknown_project(house):
     house.page(":project: coffee\n\n>>> 1\n1\n")
     counts, printed = house.run()
     assert counts == {"failed": 1, "skipped": 1}, printed
-    assert ":project: coffee is no folder of examples/, which has: clocks, tea" in printed
+    assert ":project: coffee is not a folder of examples/, which has: clocks, tea" in printed
 
 
 @pytest.mark.parametrize(
@@ -625,7 +625,7 @@ def test_a_block_asked_for_alone_fails_with_what_it_builds_on(house):
     house.page(".. code-block:: python\n\n   a = 1 / 0\n\n>>> a\n1\n")
     counts, printed = house.run("docs", "-k", "line:5")
     assert counts["failed"] == 1
-    assert "it builds on line 1, which failed" in printed
+    assert "it needs line 1, which failed" in printed
     assert "ZeroDivisionError" in printed
 
 

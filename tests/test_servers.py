@@ -51,17 +51,20 @@ def test_a_server_that_is_missing(temporary, monkeypatch):
         command, cwd=ROOT, env={"PATH": str(temporary)}, capture_output=True, text=True
     )
     assert found.stderr == (
-        "MariaDB is not here: install it (on Debian and Ubuntu: apt install mariadb-server)\n"
+        "MariaDB is not installed. Install a server (on Debian and Ubuntu: "
+        "apt install mariadb-server)\n"
     )
     monkeypatch.setattr(PostgreSQL, "programs", lambda: None)
-    with pytest.raises(ServerError, match=r"^PostgreSQL is not here: .* apt install postgresql\)$"):
+    with pytest.raises(
+        ServerError, match=r"^PostgreSQL is not installed.* apt install postgresql\)$"
+    ):
         servers.find("postgresql")
 
 
 @NEEDS["postgresql"]
 def test_a_driver_that_is_missing(monkeypatch):
     monkeypatch.setattr(PostgreSQL, "driver", "no_such_driver")
-    with pytest.raises(ServerError, match=r"^psycopg is not here: make site installs it$"):
+    with pytest.raises(ServerError, match=r"^psycopg is not installed. Run make site, which"):
         servers.find("postgresql")
 
 
@@ -308,4 +311,4 @@ def test_a_server_that_is_killed_in_mid_page(house):
     house.write("docs/other.rst", ":project: tea\n\n>>> 1\n1\n")
     counts, printed = house.run("docs", "--engine=postgresql")
     assert counts == {"failed": 1, "skipped": 2, "passed": 4}, printed
-    assert "the server of PostgreSQL ended: killed by signal 9" in printed
+    assert "the PostgreSQL server ended: killed by signal 9" in printed

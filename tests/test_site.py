@@ -48,19 +48,19 @@ UNPROVEN = {
     "py": (
         ".. code-block:: py\n\n   1 / 0\n",
         0,
-        "a block of py is not run: its language is python",
+        "a block of py is not run: write python",
     ),
     "Python": (".. code-block:: Python\n\n   1 / 0\n", 0, "a block of Python is not run"),
     "bash": (
         ".. code-block:: bash\n\n   $ false\n",
         0,
-        "a block of bash is not run: its language is console, its prompt `$ `",
+        "a block of bash is not run: write console, with the prompt `$ `",
     ),
     "no language": (".. code-block::\n\n   1 / 0\n", 0, "a block without a language is not run"),
     "code": (".. code:: python\n\n   1 / 0\n", 0, "the run did not find it"),
     "a literal block": ("Look::\n\n   1 / 0\n", 2, "a block without a language is not run"),
     "parsed": (".. parsed-literal::\n\n   1 / 0\n", 2, "a block without a language is not run"),
-    "other output": (">>> 1\n2\n", 0, "it failed when its page was run: pytest docs/"),
+    "other output": (">>> 1\n2\n", 0, "it failed when its page was run. To see why: pytest docs/"),
     "an exception": (".. code-block:: python\n\n   1 / 0\n", 0, "it failed when its page was run"),
     "a file that nothing reads": (
         ".. code-block:: python\n   :caption: shop/never.py\n\n   1 / 0\n",
@@ -147,7 +147,7 @@ def test_a_stale_record_marks_nothing(house, index, changed):
     file.write_text((file.read_text() if file.exists() else "") + "\n\n# Changed\n")
     status, warnings, html = house.build()
     assert status == 1
-    assert "docs/index.rst: it was not run as it now stands" in warnings
+    assert "docs/index.rst: there is no run of this page in its present state" in warnings
     assert "Run on" not in html
 
 
@@ -162,7 +162,7 @@ def test_a_record_holds_in_a_checkout_that_was_moved(house, index):
 def test_a_missing_record_marks_nothing(index):
     status, warnings, html = index(">>> 1\n1\n", run=False)
     assert status == 1
-    assert "docs/index.rst: it was not run as it now stands" in warnings
+    assert "docs/index.rst: there is no run of this page in its present state" in warnings
     assert "Run on" not in html
 
 
@@ -226,9 +226,10 @@ def test_a_block_says_each_engine_that_ran_it(house):
     house.write("docs/index.rst", TABS)
     house.run("docs")
     assert house.build()[:2] == (0, "")
-    without = "Not run for this site, which had no PostgreSQL"
+    without = "Not run on PostgreSQL{} for this site"
     sqlite = rf"Run on SQLite [\d.]+; Django {re.escape(django.__version__)}"
-    wanted = [sqlite, sqlite, f"{without} and no MariaDB", f"{without} and no MariaDB", without]
+    both, one = without.format(" or MariaDB"), without.format("")
+    wanted = [sqlite, sqlite, both, both, one]
     assert_marks(house.build()[2], wanted)
 
     house.run("docs", "--engine=postgresql")
@@ -245,7 +246,7 @@ def test_a_block_says_each_engine_that_ran_it(house):
     house.run("docs/index.rst::line:6,column:1", "--engine=postgresql")
     status, warnings, _ = house.build()
     assert f"docs/index.rst:{text.count(chr(10)) - 1}: WARNING: {NO_EXAMPLE}: it failed" in warnings
-    assert warnings.count("only a part of its page was run: pytest --engine=postgresql docs") == 4
+    assert warnings.count("To run all of it: pytest --engine=postgresql docs") == 4
 
 
 def assert_marks(html: str, wanted: list[str]) -> None:

@@ -458,7 +458,7 @@ def test_what_cannot_be_drawn_is_said_in_each_build(site, tmp_path):
             4: f"it names no project: {known}",
             6: f"examples/ has no folder nothere: {known}",
             8: "empty has no manage.py that names its DJANGO_SETTINGS_MODULE",
-            10: "broken could not be asked: mend what it says here",
+            10: "broken could not be asked. Correct this error:",
         }.items():
             assert f"docs/index.rst:{line}: WARNING: .. topology:: {what}" in warnings
         assert f'{settings}", line 1' in warnings

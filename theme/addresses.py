@@ -31,7 +31,9 @@ def site(environment: Mapping[str, str]) -> str:
         if address := environment.get(name):
             if SITE.fullmatch(address):
                 return address.rstrip("/") + "/"
-            logger.warning("%s=%s is no site: write https://example.org/docs/", name, address)
+            logger.warning(
+                "%s=%s is not an address of a site: write https://example.org/docs/", name, address
+            )
     return ""
 
 
@@ -40,7 +42,7 @@ def edits(environment: Mapping[str, str], checkout: Path) -> str:
     if said := environment.get("REPOSITORY_URL"):
         if not (address := edit_address(said)):
             logger.warning(
-                "REPOSITORY_URL=%s is no repository on %s: write https://github.com/owner/name",
+                "REPOSITORY_URL=%s is not a repository on %s: write https://github.com/owner/name",
                 said,
                 ", ".join(EDIT),
             )

@@ -29,7 +29,7 @@ class Take(SphinxRole):
         if example not in examples or (slash and app not in apps):
             within, known = (example, apps) if example in examples else ("", examples)
             message = self.inliner.reporter.error(
-                f":take:`{self.text}` is no example, nor an app of one: "
+                f":take:`{self.text}` is neither an example nor an app of an example: "
                 f"examples/{within} has {', '.join(known)}",
                 line=self.lineno,
             )

@@ -39,7 +39,7 @@ class Glance(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         if "what" not in self.options:
-            raise self.error("a glance says at least :what: the page is about")
+            raise self.error("a glance needs :what:, which tells what the page is about")
         box = nodes.definition_list(classes=["glance"])
         for name, title in ROWS.items():
             if said := self.options.get(name):
@@ -70,7 +70,7 @@ def say_minutes(app: Sphinx, doctree: nodes.document) -> None:
     for place in list(doctree.findall(minutes)):
         words = words_of(doctree)
         if words > MOST:
-            problem = "a page has %s words at most, this one has %s: part it in two"
+            problem = "a page may have %s words at most, and this page has %s: split it into two"
             logger.warning(
                 problem, f"{MOST:,}", f"{words:,}", location=app.env.docname, type="theme"
             )

@@ -1,4 +1,4 @@
-"""Notes each database that a process of a page connects to, with its version."""
+"""Records each database that a process of a page connects to, with its version."""
 
 import os
 
@@ -15,7 +15,7 @@ def watch() -> None:
 
 
 def note_connection(connection, **kwargs) -> None:
-    if connection.alias in NOTED:  # Asked again, another connection might send a query for it.
+    if connection.alias in NOTED:  # Once only: on a new connection, the version may cost a query.
         return
     NOTED.add(connection.alias)
     version = ".".join(map(str, connection.get_database_version()))

@@ -1,6 +1,6 @@
-"""Changes the engine of a project's databases, as its reader would in the settings.
+"""Changes the engine of a project's databases, as a reader would do in the settings.
 
-Of a page that makes its own project, an entry that is of the server's engine already keeps all but
+If a page makes its own project, an entry that already has the server's engine is changed only in
 its address.
 
 `sitecustomize` calls `watch()` in each process of a page that runs on a server.
@@ -44,7 +44,7 @@ def change(databases: dict[str, dict]) -> None:
         alias for alias, database in databases.items() if database.get("ENGINE") in (SQLITE, engine)
     ]
     if server["mixed"]:
-        # The second that one may write to: a replica is of its primary's engine.
+        # The second alias that is not a replica: a replica has the engine of its primary.
         ours = [alias for alias in ours if not is_replica(databases[alias])][1:2]
     standbys = {alias: server["standbys"][alias] for alias in ours if alias in server["standbys"]}
     primaries = [place_of(databases[alias]) for alias in ours if alias not in standbys]
@@ -53,7 +53,7 @@ def change(databases: dict[str, dict]) -> None:
         if not (name := name_of(str(database.get("NAME") or ""))):
             continue
         if database["ENGINE"] == engine:
-            if not server["new"]:  # A page may have servers of its own.
+            if not server["new"]:  # Such a page has servers of its own.
                 continue
             is_standby = alias in standbys and place_of(database) not in primaries
             address = standbys[alias] if is_standby else server["address"]
@@ -66,7 +66,7 @@ def change(databases: dict[str, dict]) -> None:
 
 
 def place_of(database: dict) -> tuple[str, str]:
-    """Where its server is: a test may give a standby's alias the address of the primary."""
+    """The server's address. A test may give a standby's alias the address of the primary."""
     return database.get("HOST", ""), str(database.get("PORT", ""))
 
 
@@ -79,7 +79,7 @@ def is_replica(database: dict) -> bool:
 
 
 def name_of(file: str) -> str:
-    """The database in place of that file: ``data/shard1.sqlite3`` becomes ``data_shard1``."""
+    """Return the database for that file: ``data/shard1.sqlite3`` becomes ``data_shard1``."""
     url = urlsplit(file)
     if "memory" in file or not file:
         return ""
@@ -91,7 +91,7 @@ def name_of(file: str) -> str:
 
 
 def create(name: str, engine: str, address: dict[str, str]) -> None:
-    """Make a database once, as SQLite makes its file: one that a page drops then stays away."""
+    """Make a database, but only once: a database that the page drops is not made again."""
     made = Path(os.environ["LIVEDOCS_FOLDER"]).with_name("databases")
     if made.exists() and name in made.read_text().splitlines():
         return

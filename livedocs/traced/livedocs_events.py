@@ -1,9 +1,9 @@
-"""Notes what a process of a page does to the databases, for the page's timelines.
+"""Records what a process of a page does to the databases, for the page's timelines.
 
-`sitecustomize` calls `watch()` in each process of a page that has a timeline. The session keeps a
-file while a block runs that a timeline draws. Its first line says what is wanted, as JSON: the
-models, and expressions of the page's Python. Each line after it is an event, in the order in which
-the events happened, whichever process they happened in.
+`sitecustomize` calls `watch()` in each process of a page that has a timeline. While a block runs
+that a timeline draws, the session keeps a file. The first line of the file is JSON, with the models
+and the Python expressions to record. Each later line is an event. The events are in the order in
+which they happened, in all processes.
 """
 
 import atexit
@@ -26,9 +26,9 @@ WRITES = re.compile(
 )
 READS = re.compile(r"""\b(?:FROM|JOIN) ["`](\w+)["`]""")
 SET = re.compile(r"""["`](\w+)["`] = (%s|NULL|[^,]+)""")
-#: Rows that are compared, when a replica's answer is compared with its primary's.
+#: The maximum number of rows to compare between a replica and its primary.
 MANY = 1000
-#: Letters of a value that are kept.
+#: The maximum length of a value, in letters.
 LONG = 14
 
 state = local()
@@ -42,7 +42,7 @@ def watch() -> None:
 
 
 def wrap_cursors(module) -> None:
-    """Note each statement where Django hands it to the driver, behind all wrappers of a project."""
+    """Record each statement when Django passes it to the driver, inside all wrappers."""
     for name in ("_execute", "_executemany"):
         setattr(module.CursorWrapper, name, noting(getattr(module.CursorWrapper, name)))
 
@@ -61,7 +61,7 @@ def noting(execute):
             raise
         if seen["kind"] == "write":
             self.db.livedocs_wrote = self.db.in_atomic_block or not self.db.autocommit
-            # With RETURNING they are not counted before they are fetched.
+            # With RETURNING, rowcount is not known before the rows are fetched.
             if self.cursor.rowcount not in (-1, 1) and " RETURNING " not in str(sql):
                 event["rows"] = self.cursor.rowcount
         else:
@@ -73,7 +73,7 @@ def noting(execute):
 
 
 def wrap_transactions(module) -> None:
-    """Note it when the writes of a transaction are rolled back."""
+    """Record when the writes of a transaction are rolled back."""
     database = module.BaseDatabaseWrapper
     commit, rollback = database._commit, database._rollback
 
@@ -91,7 +91,7 @@ def wrap_transactions(module) -> None:
 
 
 def wrap_commands(module) -> None:
-    """Look before a command: what did others do that are not Django's, such as `rm`?"""
+    """Look before a command, to find changes by other programs, such as `rm`."""
     execute = module.BaseCommand.execute
 
     @wraps(execute)
@@ -104,7 +104,7 @@ def wrap_commands(module) -> None:
 
 
 def is_busy() -> bool:
-    """Whether this thread asks a database for us, which is nothing that the page did."""
+    """Whether this thread is running a query of ours, which the page did not send."""
     return getattr(state, "busy", False)
 
 
@@ -117,16 +117,16 @@ class busy:
 
 
 def wanted() -> dict | None:
-    """What the first line of the file says; None while no timeline draws what happens."""
+    """Return the first line of the file, or None if no timeline draws this block."""
     try:
         with open(FILE) as file:
             return json.loads(file.readline())
-    except (FileNotFoundError, ValueError):  # ValueError: its first line is being written.
+    except (FileNotFoundError, ValueError):  # ValueError: the first line is only partly written.
         return None
 
 
 def tables() -> dict[str, tuple[str, str | None]]:
-    """The models to watch, by their tables: each one's label, and the column to show, or None."""
+    """Return the label of each watched model, and the column to show or None, by table."""
     from django.apps import apps
     from django.core.exceptions import FieldDoesNotExist
 
@@ -146,7 +146,7 @@ def tables() -> dict[str, tuple[str, str | None]]:
 
 
 def note(**event) -> None:
-    """Add a line to the file, if it is still there."""
+    """Add an event to the file, if the file still exists."""
     line = json.dumps({"process": os.getpid(), "by": command(), **event}) + "\n"
     with suppress(FileNotFoundError):
         file = os.open(FILE, os.O_WRONLY | os.O_APPEND)
@@ -155,12 +155,12 @@ def note(**event) -> None:
 
 
 def command() -> str:
-    """The command of ``manage.py`` that this process runs, or "" for the page's interpreter."""
+    """Return the ``manage.py`` command of this process, or "" in the page's interpreter."""
     return sys.argv[1] if sys.argv[0].endswith("manage.py") and sys.argv[1:] else ""
 
 
 def statement(sql: str, params, how: str) -> dict | None:
-    """What a statement does to a model that is watched, if to any."""
+    """Return what a statement does to a watched model, or None."""
     known = tables()
     if write := WRITES.match(sql):
         verb, table = write.groups()
@@ -180,7 +180,7 @@ def statement(sql: str, params, how: str) -> dict | None:
 
 
 def written(sql: str, params, column: str) -> str | None:
-    """The value that one row's INSERT or UPDATE gives a column, if it is a parameter."""
+    """Return the value that an INSERT or UPDATE of one row gives a column by a parameter."""
     if match := re.match(r"""\s*\w+ [^(]*\(([^)]*)\) VALUES \(((?:%s(?:, )?)+)\)(?!,)""", sql):
         columns = re.findall(r"""["`](\w+)["`]""", match[1])
         if column in columns and len(columns) == match[2].count("%s"):
@@ -191,12 +191,12 @@ def written(sql: str, params, column: str) -> str | None:
 
 
 def assignments(sql: str, params) -> list[str]:
-    """What an UPDATE sets each column to, where that is a value: ``stock = 3``."""
+    """Return the assignments of an UPDATE to values, for example ``stock = 3``."""
     found, values = [], iter(params)
     for column, value in SET.findall(sql.partition(" WHERE ")[0]):
         if value == "%s":
             found.append(f"{column} = {short(next(values))}")
-        elif "%s" in value:  # An expression, whose parameters are not told from those that follow.
+        elif "%s" in value:  # We don't know how many parameters an expression has.
             break
         else:
             found.append(f"{column} = NULL" if value == "NULL" else column)
@@ -204,10 +204,10 @@ def assignments(sql: str, params) -> list[str]:
 
 
 def answer(database, sql, params, model: str) -> dict:
-    """What a query that has just been answered is answered, by the same query sent again.
+    """Return the answer to a query that was just executed, by sending it again.
 
-    Of a replica (an alias whose ``TEST`` names a ``MIRROR``) also what its primary answers, if
-    that is something else: the read was stale.
+    For a replica (an alias whose ``TEST`` names a ``MIRROR``), add the primary's answer if it is
+    different, because then the read was stale.
     """
     from django.db import connections
 
@@ -226,7 +226,7 @@ def answer(database, sql, params, model: str) -> dict:
 
 
 def ask(cursor, sql, params, column: str | None) -> tuple[str, list[tuple]]:
-    """The answer to a query, in a few letters and as rows."""
+    """Return the answer to a query, as a short text and as rows."""
     cursor.execute(sql) if params is None else cursor.execute(sql, params)
     rows = [tuple(row) for row in cursor.fetchmany(MANY)]
     names = [part[0] for part in cursor.description]
@@ -251,9 +251,9 @@ def short(value) -> str:
 
 
 class cursor_of:
-    """A cursor on an alias: within this thread's transaction if it has one, else a new connection.
+    """A cursor on an alias: in this thread's connection if it has one, else in a new connection.
 
-    No signal is sent, and a file of SQLite's that is not there is not made.
+    A new connection sends no signal, and does not create a missing file of SQLite.
     """
 
     def __init__(self, alias: str, new: bool = False):
@@ -283,7 +283,7 @@ class cursor_of:
 
 
 def look(before: bool = False) -> None:
-    """Note what each database holds of the models that are watched, before a block or after it."""
+    """Record the rows that each database has of the watched models, before or after a block."""
     from django.db import connections
 
     known, databases = tables(), {}
@@ -297,7 +297,7 @@ def look(before: bool = False) -> None:
                     "primary": settings["TEST"]["MIRROR"],
                     "holds": holds(alias, known),
                 }
-        # A primary that is written to meanwhile can't be compared with its replicas.
+        # If a primary is changing meanwhile, it can't be compared with its replicas.
         for primary in {database["primary"] for database in databases.values()} - {None}:
             at = databases.get(primary)
             if at and at["holds"] != holds(primary, known):
@@ -306,7 +306,7 @@ def look(before: bool = False) -> None:
 
 
 def holds(alias: str, known: dict) -> dict[str, list | None] | None:
-    """What a database has of each model; None where it does not answer."""
+    """Return the contents of each model's table, or None if the database does not answer."""
     from django.db import connections
 
     quote = connections[alias].ops.quote_name
@@ -318,7 +318,7 @@ def holds(alias: str, known: dict) -> dict[str, list | None] | None:
 
 
 def contents(cursor, table: str) -> list | None:
-    """How many rows a table has, and a hash of them; None where it is not yet."""
+    """Return the number of rows of a table and their hash, or None if there is no such table."""
     try:
         cursor.execute(f"SELECT * FROM {table}")
     except Exception:
@@ -330,7 +330,7 @@ def contents(cursor, table: str) -> list | None:
 
 
 def look_at_the_end() -> None:
-    """At the end of a command: what it has changed, in ways that Django may not see."""
+    """At the end of a command, find changes that Django did not make."""
     apps = sys.modules.get("django.apps")
     if apps and apps.apps.ready:
         with suppress(Exception):
@@ -338,13 +338,13 @@ def look_at_the_end() -> None:
 
 
 def before_block() -> None:
-    """Before a block of the page's interpreter: what did commands do that are not Django's?"""
+    """Before a block of the page's interpreter, find changes by commands outside Django."""
     with suppress(Exception):
         look(before=True)
 
 
 def after_block(namespace: dict) -> None:
-    """After a block of the page's interpreter: what is where, and what is watched besides."""
+    """After a block of the page's interpreter, record the databases and the watched values."""
     with suppress(Exception):
         look()
     for name, expression in ((wanted() or {}).get("watch") or {}).items():
@@ -352,7 +352,7 @@ def after_block(namespace: dict) -> None:
             try:
                 value = eval(expression, namespace)
             except NameError:
-                continue  # the page has yet to define it
+                continue  # the page has not defined it yet
             except Exception as error:
                 value = f"{type(error).__name__}: {error}"
         note(kind="watch", name=name, value=short(str(value)).strip("“”"), on=bool(value))

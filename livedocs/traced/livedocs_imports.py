@@ -1,4 +1,4 @@
-"""Has a function called with a module as soon as that is imported; else it costs nothing."""
+"""Calls a function with a module when the module is imported. Does not import it."""
 
 import importlib.abc
 import importlib.util

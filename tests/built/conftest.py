@@ -23,7 +23,7 @@ def site():
     """The address of the built site, without a slash at its end; the deck is in ``/slides``."""
     folder = ROOT / "_build" / "site"
     if not (folder / "index.html").exists():
-        pytest.fail("there is no site to look at: make site builds it")
+        pytest.fail("there is no built site: run make site first")
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=folder))
     Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"

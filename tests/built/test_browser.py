@@ -58,7 +58,7 @@ class Host(SimpleHTTPRequestHandler):
 def site():
     """The address of the site at its host, in place of the plain folder."""
     if not (SITE / "404.html").exists():
-        pytest.fail("there is no site to look at: make site builds it")
+        pytest.fail("there is no built site: run make site first")
     # The page for what is not there knows where the site was built to be.
     prefix = re.search('href="(/.*?)_static/', html("404.html"))[1]
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Host, prefix=prefix))

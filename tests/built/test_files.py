@@ -189,9 +189,8 @@ def test_only_what_is_included_from_an_example_has_a_link(build, tmp_path):
 def test_what_is_not_there_to_take_fails_the_build(build, taken, known):
     status, warnings, page = build(f"Take :take:`{taken}`.\n")
     assert status == 1
-    assert f"index.rst:4: ERROR: :take:`{taken}` is no example, nor an app of one: {known}" in (
-        warnings
-    )
+    error = f":take:`{taken}` is neither an example nor an app of an example: {known}"
+    assert f"index.rst:4: ERROR: {error}" in warnings
 
 
 def test_what_is_offered_is_linked(build, tmp_path):
