@@ -20,8 +20,8 @@ def check_owner(**kwargs):
         pass
     return [
         Error(
-            f'DIRECTORY_OWNER names no sharded model with a field "email": {name!r}.',
-            hint='Write the label of its app and its name: DIRECTORY_OWNER = "notes.Member"',
+            f'DIRECTORY_OWNER must name a sharded model with a field "email", not {name!r}.',
+            hint='Write the app label and the name of the model: DIRECTORY_OWNER = "notes.Member"',
             id="directory.E001",
         )
     ]

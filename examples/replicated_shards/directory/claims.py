@@ -44,12 +44,12 @@ def claim(email, owner):
             EmailAddress.objects.create(email=email, owner_id=owner.pk, claimed=timezone.now())
     except IntegrityError:
         if not EmailAddress.objects.filter(email=email, owner_id=owner.pk).exists():
-            raise EmailTaken(f"{email} is another {owner._meta.verbose_name}'s.") from None
+            raise EmailTaken(f"{email} belongs to another {owner._meta.verbose_name}.") from None
     except RuntimeError as error:  # Django's own doesn't say what to do
         raise RuntimeError(
-            f'An address is claimed outside of atomic() on "{DEFAULT_DB_ALIAS}", whose rollback '
-            "would free it for others. A view under ATOMIC_REQUESTS needs "
-            f'@transaction.non_atomic_requests(using="{DEFAULT_DB_ALIAS}").'
+            f'An address can\'t be claimed in a transaction on "{DEFAULT_DB_ALIAS}", because a '
+            "rollback would remove the claim. Call this outside of atomic(). With ATOMIC_REQUESTS, "
+            f'the view needs @transaction.non_atomic_requests(using="{DEFAULT_DB_ALIAS}").'
         ) from error
 
 
@@ -65,7 +65,7 @@ def save(owner):
     with writing([bucket_of_row(owner)], alone=True) as alias:
         mine = EmailAddress.objects.filter(owner_id=owner.pk)
         if not mine.filter(email=normalised(owner.email)).exists():
-            raise ClaimLost("Try again.")
+            raise ClaimLost(f"The claim on {owner.email} was removed meanwhile. Try again.")
         owner.save()
         release(mine.exclude(email=normalised(owner.email)), alias)
 
@@ -90,7 +90,7 @@ def find(email):
     owners = owner_model()
     address = EmailAddress.objects.filter(email=normalised(email)).first()
     if address is None:
-        raise owners.DoesNotExist(f"Nobody has the address {email}.")
+        raise owners.DoesNotExist(f"No {owners._meta.verbose_name} has the address {email}.")
     return owners.objects.get(pk=address.owner_id)
 
 

@@ -42,7 +42,7 @@ def check_shards(**kwargs):
     errors = [
         Error(
             f'SHARDS names "{alias}", which is not in DATABASES.',
-            hint=f'Give DATABASES an entry "{alias}", or take the name out of SHARDS.',
+            hint=f'Add an entry "{alias}" to DATABASES, or remove the name from SHARDS.',
             id="sharding.E001",
         )
         for alias in shards
@@ -59,9 +59,9 @@ def check_shards(**kwargs):
     if DEFAULT_DB_ALIAS in shards:
         errors.append(
             Error(
-                f'SHARDS names "{DEFAULT_DB_ALIAS}", which has what is global.',
-                hint=f'Take it out of SHARDS. A shard that is on the same server as "'
-                f'{DEFAULT_DB_ALIAS}" is a database of its own there.',
+                f'SHARDS names "{DEFAULT_DB_ALIAS}", which has the tables that are not sharded.',
+                hint=f'Remove it from SHARDS. A shard can be on the same server as "'
+                f'{DEFAULT_DB_ALIAS}", but must be another database.',
                 id="sharding.E003",
             )
         )
@@ -73,8 +73,8 @@ def check_apps(**kwargs):
     installed = {config.label for config in apps.get_app_configs()}
     errors = [
         Error(
-            f'SHARDED_APPS names "{label}", which is the label of no app that is installed.',
-            hint=f"Take it out, or write one of: {', '.join(sorted(installed))}.",
+            f'SHARDED_APPS names "{label}", but no installed app has this label.',
+            hint=f"Remove it, or write one of: {', '.join(sorted(installed))}.",
             id="sharding.E008",
         )
         for label in sorted(set(settings.SHARDED_APPS) - installed)
@@ -82,8 +82,8 @@ def check_apps(**kwargs):
     if not apps.is_installed("sharding.fences"):
         errors.append(
             Error(
-                "The app sharding.fences is not installed: no shard takes a write.",
-                hint='Write in INSTALLED_APPS, after "sharding": "sharding.fences"',
+                "The app sharding.fences is not installed, so no shard accepts writes.",
+                hint='Add "sharding.fences" to INSTALLED_APPS, after "sharding".',
                 id="sharding.E010",
             )
         )
@@ -101,10 +101,12 @@ def check_router(**kwargs):
         if found != wanted or set(tables) != set(settings.SHARDS):
             return [
                 Error(
-                    f'{model._meta.label} is to be on {wanted}, and the routers say "{found}"; '
-                    f"they make its table on: {', '.join(tables) or 'no database'}.",
+                    f'For {model._meta.label} with the hint shard="{wanted}" the routers return '
+                    f'"{found}", and they create its table on: '
+                    f"{', '.join(tables) or 'no database'}. They must return the shard that the "
+                    "hint names, and create the table on all shards.",
                     hint='Write DATABASE_ROUTERS = ["sharding.routers.ShardRouter"]. Another '
-                    "router comes after it, or answers None for the models of SHARDED_APPS.",
+                    "router must come after it, or return None for the models of SHARDED_APPS.",
                     id="sharding.E009",
                 )
             ]
@@ -119,20 +121,20 @@ def check_models(**kwargs):
         if not isinstance(model._meta.pk, KeyField) or not issubclass(model, Sharded):
             errors.append(
                 Error(
-                    f"{label} is in an app of SHARDED_APPS, and its rows don't tell their shard: "
-                    "reshard would leave them behind.",
+                    f"{label} is in an app of SHARDED_APPS, but is not a Sharded model whose "
+                    "primary key is a KeyField. Queries and reshard need both to find its rows.",
                     hint=f"Write class {model.__name__}(Sharded), from sharding.models, with id = "
                     'KeyField(), or KeyField(of="the foreign key to the row that it belongs to"). '
-                    "Or move the model to an app that is not sharded.",
+                    "Or move the model to an app that is not in SHARDED_APPS.",
                     id="sharding.E011",
                 )
             )
         errors += [
             Error(
-                f"{label}.{field.name} has a table that Django makes, whose rows don't tell their "
-                "shard: reshard would leave them behind.",
-                hint="Write a model for that table, Sharded, with id = KeyField(of=…) and the two "
-                f"foreign keys, and name it: {field.name} = ManyToManyField(…, through=…).",
+                f"{label}.{field.name} has no through=. Django creates its table without a "
+                "KeyField, so reshard would not move its rows.",
+                hint="Write a Sharded model for that table, with id = KeyField(of=…) and the two "
+                f"foreign keys. Then name it: {field.name} = ManyToManyField(…, through=…).",
                 id="sharding.E012",
             )
             for field in model._meta.local_many_to_many
@@ -140,10 +142,11 @@ def check_models(**kwargs):
         ]
         errors += [
             Error(
-                f"{label} asks that {' and '.join(names)} be unique: its table on one shard "
-                "knows nothing of the others.",
-                hint="Add the key to the row that it belongs to, so that it is unique beside that "
-                "row. Or keep what is unique everywhere in one place, as the app directory does.",
+                f"{label} requires {' and '.join(names)} to be unique, but a shard can check this "
+                "only for its own rows.",
+                hint="Add the foreign key to the parent row, so that it is unique for each parent. "
+                "Or, if it must be unique over all shards, use a table in default, as the app "
+                "directory does.",
                 id="sharding.E019",
             )
             for names in unique_without_key(model)
@@ -205,7 +208,7 @@ def check_keys(**kwargs):
         if model._meta.app_label not in settings.SHARDED_APPS:
             errors.append(
                 Error(
-                    f"{label} has a KeyField, and its app is not in SHARDED_APPS.",
+                    f"{label} has a KeyField, but its app is not in SHARDED_APPS.",
                     hint=f'Add "{model._meta.app_label}" to SHARDED_APPS.',
                     id="sharding.E013",
                 )
@@ -213,10 +216,10 @@ def check_keys(**kwargs):
         if key.of is not None and not is_key_to_sharded(model, key.of):
             errors.append(
                 Error(
-                    f'{label}.{key.name} is a key of="{key.of}", which is no foreign key to a '
+                    f'{label}.{key.name} has of="{key.of}", which is not a foreign key to a '
                     "sharded model.",
-                    hint="Write the name of the foreign key to the row whose bucket it shares: "
-                    'id = KeyField(of="author"). A model that belongs to none has KeyField().',
+                    hint="Write the name of the foreign key to the parent row: "
+                    'id = KeyField(of="author"). A model without a parent has KeyField().',
                     id="sharding.E014",
                 )
             )
@@ -244,9 +247,9 @@ def check_workers(**kwargs):
     if not right:
         errors.append(
             Error(
-                f"KEY_WORKERS has to be numbers from 0 to {WORKERS - 1}: it is {numbers!r}.",
-                hint="Write those of this host, KEY_WORKERS = range(64), and others for each other "
-                "host.",
+                f"KEY_WORKERS must be numbers from 0 to {WORKERS - 1}, not {numbers!r}.",
+                hint="Write the numbers of this host, such as KEY_WORKERS = range(64). Each other "
+                "host needs different numbers.",
                 id="sharding.E015",
             )
         )
@@ -254,7 +257,7 @@ def check_workers(**kwargs):
     if not isinstance(folder, str | PathLike) or not folder:
         errors.append(
             Error(
-                f"KEY_WORKERS_DIR is no folder's path: {folder!r}.",
+                f"KEY_WORKERS_DIR must be the path of a folder, not {folder!r}.",
                 hint='Write KEY_WORKERS_DIR = BASE_DIR / ".workers", or another folder of this '
                 "host that is never emptied.",
                 id="sharding.E016",
@@ -269,7 +272,8 @@ def check_transactions(**kwargs):
         return []  # said above
     return [
         Warning(
-            f'A transaction on "{alias}" fails when it comes to write after another has.',
+            f'A transaction on "{alias}" that reads and then writes fails if another transaction '
+            "has written in between.",
             hint=f'Write in DATABASES["{alias}"]: "OPTIONS": {{"transaction_mode": "IMMEDIATE"}}',
             id="sharding.W017",
         )
@@ -296,7 +300,7 @@ def check_map(databases=None, **kwargs):
     if foreign := sorted(entries.keys() - set(range(BUCKETS))):
         errors.append(
             Error(
-                f"The shard map has bucket {some(foreign)}, of {BUCKETS}.",
+                f"The shard map has bucket {some(foreign)}, but the last is {BUCKETS - 1}.",
                 hint=restore,
                 id="sharding.E005",
             )
@@ -306,8 +310,8 @@ def check_map(databases=None, **kwargs):
         errors.append(
             Error(
                 f'The shard map has bucket {some(buckets)} on "{alias}", which is not in SHARDS.',
-                hint=f'Add "{alias}" to SHARDS. Before a shard is taken out of it, reshard moves '
-                "its buckets to others.",
+                hint=f'Add "{alias}" to SHARDS. Before you remove a shard, move its buckets to '
+                "other shards with reshard.",
                 id="sharding.E006",
             )
         )

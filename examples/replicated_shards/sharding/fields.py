@@ -102,7 +102,7 @@ def needed(bucket, model):
     if bucket is None:
         fields = " or ".join(f"{field.name}=" for field in shard_keys(model))
         raise ShardUnknown(
-            f"On which shard is this {model._meta.verbose_name}? Pass {fields}, name the shard "
-            "with using(), or ask all shards: sharding.gather."
+            f"The shard of this {model._meta.verbose_name} is unknown. Pass {fields}, name the "
+            "shard with using(), or query all shards with sharding.gather."
         )
     return bucket

@@ -27,14 +27,24 @@ __all__ = [
 
 def _of_rows(queryset):
     if not issubclass(queryset._iterable_class, ModelIterable):
-        raise TypeError("Two shards may have the same values(): ask for rows.")
+        raise TypeError(
+            "gather can't combine values() or values_list(), because two shards may return "
+            "the same value. Pass a queryset of model instances, or combine the answers of "
+            "gather.each()."
+        )
     query = queryset.query
     if query.distinct_fields:
-        raise TypeError("Two shards may have the same of distinct(…): it is distinct on each only.")
+        raise TypeError(
+            "gather can't combine distinct(…) with field names, because two shards may return the "
+            "same value. Remove it, or combine the answers of gather.each()."
+        )
     if query.where.contains_over_clause or any(
         expression.contains_over_clause for expression in query.annotations.values()
     ):
-        raise TypeError("A Window is over the rows of each shard, not over those of all.")
+        raise TypeError(
+            "gather can't combine a Window, because each shard computes it over its own rows only. "
+            "Remove it, and compute the value in Python."
+        )
     return queryset
 
 
@@ -80,8 +90,8 @@ def _check_sorting(expression):
     if not sorts_alike(expression):
         collation = CODE_POINTS.get(connections[settings.SHARDS[0]].vendor, ["C"])[0]
         raise TypeError(
-            f"A shard may sort this {type(expression.output_field).__name__} otherwise than "
-            "Python, which has to compare the rows of two shards. For text, write "
+            f"gather can't compare this {type(expression.output_field).__name__} of two shards, "
+            "because a shard may sort it differently from Python. For text, write "
             f'Collate("name", "{collation}"), from django.db.models.functions.'
         )
 
@@ -112,10 +122,16 @@ def _parts(name, aggregate):
     """Return the aggregates to ask of each shard, by name. Raises TypeError where none would do."""
     distinct = getattr(aggregate, "distinct", False)
     if distinct or type(aggregate) not in PARTS:
-        what = f"{type(aggregate).__name__}{'(distinct)' if distinct else ''}"
-        raise TypeError(f"{what} of all rows doesn't follow from the {what} of each shard.")
+        name = f"{type(aggregate).__name__}{'(distinct=True)' if distinct else ''}"
+        raise TypeError(
+            f"{name} can't be computed from the {name} of each shard. gather.aggregate() takes "
+            "Count, Sum, Min, Max and Avg, without distinct=True."
+        )
     if hasattr(aggregate.default, "resolve_expression"):
-        raise TypeError("A default has to be a plain value: no database combines the answers.")
+        raise TypeError(
+            "The default of an aggregate must be a plain value, because Python combines the "
+            "answers of the shards, and can't evaluate an expression."
+        )
     _, args, kwargs = aggregate.deconstruct()
     kwargs.pop("default", None)  # else each shard without rows would put it in
     parts, _ = PARTS[type(aggregate)]
@@ -173,7 +189,10 @@ def _order(queryset):
     expressions = []
     for field in [*order, "pk"]:
         if field == "?":
-            raise TypeError("No two shards throw the same dice: order by something else than '?'.")
+            raise TypeError(
+                "gather can't order by '?', because the random order of one shard can't be merged "
+                "with that of another. Order by a field."
+            )
         if isinstance(field, str):
             field = OrderBy(F(field.removeprefix("-")), descending=field.startswith("-"))
         elif not isinstance(field, OrderBy):

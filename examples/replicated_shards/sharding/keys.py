@@ -55,7 +55,7 @@ def is_key(key):
 def bucket_of(key):
     """Return the number of the bucket that a key is in. Raises ValueError where it is no key."""
     if not is_key(key):
-        raise ValueError(f"{key} is not a key: no shard has such rows.")
+        raise ValueError(f"{key} is not a key: keys are from 0 to 2**{KEY_BITS} - 1.")
     return key >> BUCKET_SHIFT
 
 
@@ -95,7 +95,7 @@ class Worker:
     def _note(self, tick):
         if tick >> TICK_BITS:
             end = when((1 << BUCKET_SHIFT) - 1)
-            raise NoKeys(f"Keys reach as far as {end:%Y}: is the clock right?")
+            raise NoKeys(f"No keys can be made after {end:%Y}. Check the clock of this host.")
         self._file.seek(0)
         self._file.write(b"%020d\n" % tick)
         self._file.flush()
@@ -112,15 +112,17 @@ def claim():
     folder.mkdir(parents=True, exist_ok=True)
     for number in settings.KEY_WORKERS:
         if number >> WORKER_BITS:
-            raise NoKeys(f"KEY_WORKERS has {number}; the highest is {(1 << WORKER_BITS) - 1}.")
+            raise NoKeys(
+                f"KEY_WORKERS has {number}. The highest number is {(1 << WORKER_BITS) - 1}."
+            )
         # Neither truncated nor read before it is locked.
         file = os.fdopen(os.open(folder / str(number), os.O_RDWR | os.O_CREAT, 0o666), "r+b")
         if locks.lock(file, locks.LOCK_EX | locks.LOCK_NB):
             return Worker(number, file)
         file.close()
     raise NoKeys(
-        f"Other processes have all {len(settings.KEY_WORKERS)} numbers of KEY_WORKERS: "
-        "give this host more."
+        f"Other processes use all {len(settings.KEY_WORKERS)} numbers of KEY_WORKERS. "
+        "Give this host more numbers."
     )
 
 

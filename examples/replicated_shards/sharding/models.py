@@ -133,8 +133,9 @@ class ShardedQuery(Query):
     def combine(self, rhs, connector):
         if self.bound_to != rhs.bound_to:
             raise ShardUnknown(
-                f"One query can't ask {self.bound_to or 'no shard'} and "
-                f"{rhs.bound_to or 'no shard'}, as using() has it. Evaluate each by itself."
+                "These querysets can't be combined: using() binds one to "
+                f"{self.bound_to or 'no shard'}, and the other to {rhs.bound_to or 'no shard'}. "
+                "Bind both to the same shard, or evaluate each by itself."
             )
         super().combine(rhs, connector)
 
@@ -142,10 +143,10 @@ class ShardedQuery(Query):
         if not self.is_beside(compiler.query):
             name = self.model._meta.verbose_name_plural
             raise ShardUnknown(
-                f"This subquery may need {name} of another shard than that of the query around "
-                'it. Compare their keys, as in filter(author=OuterRef("pk")) or '
-                'filter(pk__in=…values("author")); name the shard of both with using(); or '
-                "evaluate the inner one first."
+                f"This subquery may need {name} from another shard than the outer query. Compare "
+                'their keys, as in filter(author=OuterRef("pk")) or '
+                'filter(pk__in=…values("author")). Or name the same shard with using() in both '
+                "queries. Or evaluate the subquery first."
             )
         return super().as_sql(compiler, connection)
 
@@ -203,8 +204,8 @@ class ShardedQuerySet(models.QuerySet):
     def db(self):
         if any(query.bound_to != self._db for query in self.query.combined_queries):
             raise ShardUnknown(
-                "One query can't ask several shards. Name the same one with using() in each part "
-                "of this union, or evaluate each by itself."
+                "One query can't read from several shards. Name the same shard with using() in "
+                "each part of this union(), or evaluate each part by itself."
             )
         if self._db:
             return self._db
@@ -219,7 +220,7 @@ class ShardedQuerySet(models.QuerySet):
         if len(buckets) > 1 and len(aliases := by_alias(buckets, lambda bucket: bucket)) > 1:
             raise ShardUnknown(
                 f"These {self.model._meta.verbose_name_plural} are on {len(aliases)} shards: "
-                f"{', '.join(sorted(aliases))}. Ask all shards: sharding.gather."
+                f"{', '.join(sorted(aliases))}. To query all shards, use sharding.gather."
             )
         return database(self.model, **{**self._hints, "bucket": min(buckets)})
 
@@ -238,11 +239,13 @@ class ShardedQuerySet(models.QuerySet):
         if connections[alias].in_atomic_block:
             buckets = buckets_asked_for(self.query)
             if not hold(sorted(shard_map().buckets(alias) if buckets is None else buckets), alias):
-                raise BucketMoving(f"A bucket is moving from or to {alias}: try again.")
+                raise BucketMoving(
+                    f"A bucket is moving from or to {alias}. Try the transaction again."
+                )
         elif any(connections[other].in_atomic_block for other in settings.SHARDS):
             raise BucketMoving(
-                f"These rows are on {alias}, and the transaction is not: try again, from where "
-                "the shard was asked for."
+                f"These rows are on {alias}, but the open transaction is on another shard. Their "
+                "bucket may have moved: find the shard again, and try the transaction again."
             )
 
     def _fetch_all(self):
@@ -290,8 +293,11 @@ class ShardedQuerySet(models.QuerySet):
         buckets = current.buckets(self._db)
         if not (still := [number for number in buckets if number not in current.moving]):
             if buckets:
-                raise BucketMoving(f"All buckets of {self._db} are moving: try again.")
-            raise WrongShard(f"{self._db} has no buckets: no new row belongs there.")
+                raise BucketMoving(f"All buckets of {self._db} are moving. Try again later.")
+            raise WrongShard(
+                f"{self._db} has no buckets, so it takes no new rows. Move buckets to it with "
+                f'reshard, or remove using("{self._db}").'
+            )
         return random.choice(still)
 
     def get_or_create(self, defaults=None, **kwargs):

@@ -84,7 +84,10 @@ def reshard(numbers, target, bar=None):
         for alias in [*sources, target]:
             check_migrated(alias)
             if connections[alias].vendor != connections[target].vendor:
-                raise CommandError(f"{alias} and {target} are of different engines.")
+                raise CommandError(
+                    f"{alias} and {target} are of different engines. Buckets can move only between "
+                    "databases of the same engine."
+                )
         check_held(found, set(numbers), [*sources, target])
         if bar is not None:
             bar.reset(len(moving))
@@ -150,7 +153,7 @@ def take_turn():
             now = rows.get()
             # One beat may have been on its way when who sent it was killed.
             if now.running and now.number == last.number and now.beat > last.beat + 1:
-                raise CommandError("Another reshard is running.")
+                raise CommandError("Another reshard is running. Wait until it has finished.")
         if rows.filter(number=last.number, beat=last.beat).update(
             number=last.number + 1, beat=0, running=True
         ):
@@ -186,9 +189,9 @@ def check_held(found, numbers, aliases):
                 with unless_down():
                     check_not_held(found, lacking, other)
             raise CommandError(
-                f"{alias} takes no writes for buckets that are its own: "
-                f"{some(sorted(lacking))}. Was it restored from a backup? When it has their "
-                "rows again, create a HeldBucket there for each of them."
+                f"{alias} takes no writes for buckets that the map gives to it: "
+                f"{some(sorted(lacking))}. If {alias} was restored from a backup, first restore "
+                f"the rows of these buckets. Then create a HeldBucket on {alias} for each bucket."
             )
 
 
@@ -199,9 +202,10 @@ def check_not_held(found, numbers, alias):
         wrong = [number for number in wrong if found.aliases[number] == other]
         raise CommandError(
             f"{alias} takes writes for buckets that the map gives to {other}: {some(wrong)}. "
-            "Was default restored from a backup? Then correct the map: "
+            "If default was restored from a backup, correct the map: "
             f'change_map([…], placement=True, alias="{alias}", uncounted_on="{other}"), from '
-            f"sharding.reshard. Or was {alias}? Then delete their HeldBucket and rows there."
+            f"sharding.reshard. If {alias} was restored from a backup, delete the HeldBucket and "
+            f"the rows of these buckets on {alias}."
         )
 
 
@@ -246,7 +250,7 @@ class Run:
             rows = model.objects.using(alias)
             rows.get_or_create(pk=1)
             if not rows.filter(number__lte=self.number).update(number=self.number):
-                raise CommandError("Another reshard has taken the place of this one.")
+                raise CommandError("A newer run of reshard has started, so this run has stopped.")
             yield
 
     def mark(self, numbers, target):
@@ -357,7 +361,8 @@ def verify(model, bucket, source, target):
         if there != here:
             first, second = next(pair for pair in zip_longest(there, here) if pair[0] != pair[1])
             raise CommandError(
-                f"{model._meta.label}: {first} on {source} is {second} in the copy on {target}."
+                f"{model._meta.label}: a row differs from its copy. On {source}: {first}. On "
+                f"{target}: {second}. The bucket stays on {source}."
             )
 
 

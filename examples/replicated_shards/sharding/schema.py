@@ -48,7 +48,7 @@ def check_migrated(alias):
     if lacks:
         command = "migrate" if alias == DEFAULT_DB_ALIAS else "migrate_shards"
         raise CommandError(
-            f'Database "{alias}" lacks {some(lacks)}. Run: python manage.py {command}'
+            f'Database "{alias}" lacks migrations: {some(lacks)}. Run: python manage.py {command}'
         )
 
 

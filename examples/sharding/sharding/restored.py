@@ -19,8 +19,9 @@ def hold_bucket(sender, instance, raw, using, **kwargs):
             pass  # the lock stays until the transaction around this ends
         if not connections[using].in_atomic_block:
             raise TransactionManagementError(
-                "A deserialized row of a shard can't be saved outside of a transaction: its bucket "
-                f'might move meanwhile. Write: with transaction.atomic(using="{using}").'
+                "A deserialized row of a shard must be saved in a transaction. Otherwise its "
+                "bucket could move before the row is written. Write: with "
+                f'transaction.atomic(using="{using}").'
             )
 
 

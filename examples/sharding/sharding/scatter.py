@@ -24,7 +24,7 @@ class ShardDown(Exception):
     def __init__(self, errors):
         self.errors = errors
         super().__init__(
-            "; ".join(f"{alias} can't be asked: {error}" for alias, error in errors.items())
+            "; ".join(f"{alias} is unavailable: {error}" for alias, error in errors.items())
         )
 
 
@@ -161,9 +161,14 @@ def _ask_databases(questions):
 def ask_all(queryset, question, partial):
     """As ``ask()``, with ``question(queryset)`` for each shard's part of the queryset."""
     if queryset._db is not None:
-        raise ValueError(f"This queryset asks {queryset._db} alone: it has a using().")
+        raise ValueError(
+            f'gather queries all shards. Remove using("{queryset._db}") from this queryset.'
+        )
     if queryset.query.is_sliced or queryset.query.combinator:
-        raise TypeError("A slice or a union of each shard is not one of all shards.")
+        raise TypeError(
+            "gather can't combine slices, nor union(), intersection() or difference(). For a "
+            "slice, pass start and stop to gather.top(). Evaluate each part of a union() by itself."
+        )
     while True:
         until, shard_map = buckets.leased_map()
         if shard_map.moving:

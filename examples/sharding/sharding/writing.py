@@ -48,10 +48,15 @@ def writing(buckets, using=None, *, alone=False):
         moving = not shard_map().moving.keys().isdisjoint(buckets)
         if using is not None and aliases != {using}:
             if moving:
-                raise BucketMoving(f"A bucket is moving from or to {using}: try again.")
+                raise BucketMoving(
+                    f"A bucket is moving from or to {using}. Try the transaction again."
+                )
             raise WrongShard(f"These rows belong on {names}, not on {using}.")
         if len(aliases) != 1 and not moving:
-            raise WrongShard(f"One transaction can't write to {names}.")
+            raise WrongShard(
+                f"These rows are on {names}. One transaction can't write to several shards: write "
+                "the rows of each shard by themselves."
+            )
         nested = any(connections[alias].in_atomic_block for alias in aliases)
         if len(aliases) == 1:
             (alias,) = aliases
@@ -133,6 +138,6 @@ def hold(buckets, alias, alone=False):
 def wait(nested, until, names):
     """Wait a moment for buckets that move, and forget the map; or raise ``BucketMoving``."""
     if nested or time.monotonic() > until:
-        raise BucketMoving(f"A bucket is moving from or to {names}: try again.")
+        raise BucketMoving(f"A bucket is moving from or to {names}. Try the transaction again.")
     time.sleep(0.01)
     forget_map()

@@ -61,7 +61,7 @@ def test_a_bucket_that_is_not_mapped():
 
 def test_a_bucket_too_many():
     Bucket.objects.create(number=1024, alias="shard0")
-    assert of_the_map() == ["The shard map has bucket 1024, of 1024."]
+    assert of_the_map() == ["The shard map has bucket 1024, but the last is 1023."]
 
 
 def test_an_alias_that_is_not_a_shard():
@@ -81,7 +81,11 @@ def test_other_databases_have_no_map():
     [
         (["shard0", "shard9"], "E001", 'SHARDS names "shard9", which is not in DATABASES.'),
         (["shard0", "shard0"], "E002", "SHARDS names a shard twice."),
-        (["default", "shard0"], "E003", 'SHARDS names "default", which has what is global.'),
+        (
+            ["default", "shard0"],
+            "E003",
+            'SHARDS names "default", which has the tables that are not sharded.',
+        ),
         ([], "E007", "SHARDS is empty: no database has the models of SHARDED_APPS."),
     ],
 )
@@ -110,8 +114,7 @@ def test_a_setting_that_is_not_there(settings, name):
 def test_an_app_that_is_not_installed(settings):
     settings.SHARDED_APPS = {"customers", "visits"}
     assert ours() == {
-        "sharding.E008": 'SHARDED_APPS names "visits", which is the label of no app that is '
-        "installed."
+        "sharding.E008": 'SHARDED_APPS names "visits", but no installed app has this label.'
     }
 
 
@@ -119,7 +122,7 @@ def test_an_app_that_is_not_named(settings):
     """Its models are then made in ``default``, and looked for on the shards."""
     settings.SHARDED_APPS = {"products"}
     assert ours()["sharding.E013"] == (
-        "customers.Order has a KeyField, and its app is not in SHARDED_APPS."
+        "customers.Order has a KeyField, but its app is not in SHARDED_APPS."
     )
 
 
@@ -131,7 +134,7 @@ def test_the_fences_may_be_named(settings):
 def test_without_the_fences(settings):
     settings.INSTALLED_APPS = [app for app in settings.INSTALLED_APPS if app != "sharding.fences"]
     assert ours() == {
-        "sharding.E010": "The app sharding.fences is not installed: no shard takes a write."
+        "sharding.E010": "The app sharding.fences is not installed, so no shard accepts writes."
     }
 
 
@@ -256,7 +259,7 @@ def test_a_table_that_django_makes(of_models):
             app_label = "customers"
 
     ((id, message),) = of_models(Member)
-    assert id == "sharding.E012" and message.startswith("customers.Member.friends has a table")
+    assert id == "sharding.E012" and message.startswith("customers.Member.friends has no through=")
 
 
 @isolate_apps("customers")
@@ -296,12 +299,12 @@ def test_what_no_shard_can_keep_unique(of_models):
 
     found = of_models(Member, Ticket, Nickname)
     assert {id for id, _ in found} == {"sharding.E019"}
-    assert [message.split(":")[0] for _, message in found] == [
-        "customers.Member asks that email be unique",
-        "customers.Member asks that name and town be unique",
-        "customers.Member asks that name be unique",
-        "customers.Member asks that Lower(F(town)) be unique",
-        "customers.Ticket asks that slug be unique",
+    assert [message.split(", but ")[0] for _, message in found] == [
+        "customers.Member requires email to be unique",
+        "customers.Member requires name and town to be unique",
+        "customers.Member requires name to be unique",
+        "customers.Member requires Lower(F(town)) to be unique",
+        "customers.Ticket requires slug to be unique",
     ]
 
 
@@ -343,7 +346,7 @@ def test_a_key_of_what_is_no_sharded_row(of_models, of):
     assert of_models(Note) == [
         (
             "sharding.E014",
-            f'customers.Note.id is a key of="{of}", which is no foreign key to a sharded model.',
+            f'customers.Note.id has of="{of}", which is not a foreign key to a sharded model.',
         )
     ]
 
@@ -352,14 +355,16 @@ def test_a_key_of_what_is_no_sharded_row(of_models, of):
 def test_workers(settings, numbers):
     settings.KEY_WORKERS = numbers
     assert ours() == {
-        "sharding.E015": f"KEY_WORKERS has to be numbers from 0 to 255: it is {numbers!r}."
+        "sharding.E015": f"KEY_WORKERS must be numbers from 0 to 255, not {numbers!r}."
     }
 
 
 @pytest.mark.parametrize("folder", [None, "", 5])
 def test_the_folder_of_the_workers(settings, folder):
     settings.KEY_WORKERS_DIR = folder
-    assert ours() == {"sharding.E016": f"KEY_WORKERS_DIR is no folder's path: {folder!r}."}
+    assert ours() == {
+        "sharding.E016": f"KEY_WORKERS_DIR must be the path of a folder, not {folder!r}."
+    }
 
 
 @only_sqlite("on the other engines each transaction waits")
@@ -368,8 +373,8 @@ def test_a_transaction_that_would_not_wait(monkeypatch, alias):
     options = connections[alias].settings_dict["OPTIONS"]
     monkeypatch.delitem(options, "transaction_mode")
     assert ours() == {
-        "sharding.W017": f'A transaction on "{alias}" fails when it comes to write after another '
-        "has."
+        "sharding.W017": f'A transaction on "{alias}" that reads and then writes fails if another '
+        "transaction has written in between."
     }
 
 
@@ -379,5 +384,6 @@ def test_a_transaction_that_would_not_wait(monkeypatch, alias):
 def test_the_owner_of_addresses(settings, owner):
     settings.DIRECTORY_OWNER = owner
     assert ours() == {
-        "directory.E001": f'DIRECTORY_OWNER names no sharded model with a field "email": {owner!r}.'
+        "directory.E001": f'DIRECTORY_OWNER must name a sharded model with a field "email", '
+        f"not {owner!r}."
     }

@@ -36,7 +36,9 @@ def reconcile(capsys, older_than=0):
     return capsys.readouterr().out
 
 
-ALL_IS_WELL = "0 addresses released that no customer has, 0 claimed for customers.\n"
+ALL_IS_WELL = (
+    "Addresses released, because no customer has them: 0. Addresses claimed for customers: 0.\n"
+)
 
 
 def test_an_address_is_one_customers_whatever_the_shard(shop):
@@ -45,16 +47,16 @@ def test_an_address_is_one_customers_whatever_the_shard(shop):
     assert claims.find(" ada@clocks.EXAMPLE") == ada
     for alias in ("shard1", "shard3"):
         eunice = new_customer(alias, "ada@clocks.example")
-        with pytest.raises(claims.EmailTaken, match="ada@clocks.example is another customer's"):
+        with pytest.raises(claims.EmailTaken, match="ada@clocks.example belongs to another"):
             claims.save(eunice)
         assert not Customer.objects.filter(pk=eunice.pk).exists()
-    with pytest.raises(Customer.DoesNotExist, match="Nobody has the address"):
+    with pytest.raises(Customer.DoesNotExist, match="No customer has the address"):
         claims.find("eunice@clocks.example")
 
 
 def test_not_in_a_transaction_whose_rollback_would_free_the_address(shop):
     with (
-        pytest.raises(RuntimeError, match="^An address is claimed outside of atomic"),
+        pytest.raises(RuntimeError, match="^An address can't be claimed in a transaction"),
         transaction.atomic(),
     ):
         claims.save(new_customer("shard1", "ada@clocks.example"))
@@ -89,7 +91,9 @@ def test_all_addresses_are_gone_through_whatever_the_order(shop, capsys, monkeyp
         EmailAddress(email=f"{name}@x.example", owner_id=new_key(), claimed=timezone.now())
         for name in names
     )
-    assert reconcile(capsys).startswith(f"{len(names)} addresses released")
+    assert reconcile(capsys).startswith(
+        f"Addresses released, because no customer has them: {len(names)}."
+    )
 
 
 @pytest.mark.parametrize(
@@ -120,7 +124,7 @@ def test_a_crash_between_claim_and_customer_is_mended(shop, crash, capsys):
     with pytest.raises(claims.EmailTaken):  # by nobody
         claims.save(new_customer("shard2", "ada@clocks.example"))
     assert reconcile(capsys, older_than=60) == ALL_IS_WELL  # somebody may be about to use it
-    assert reconcile(capsys).startswith("1 addresses released")
+    assert reconcile(capsys).startswith("Addresses released, because no customer has them: 1.")
     claims.save(new_customer("shard2", "ada@clocks.example"))
     assert reconcile(capsys) == ALL_IS_WELL
 
@@ -133,13 +137,13 @@ def test_a_crash_before_an_old_address_is_released_is_mended(shop, crash, capsys
     with pytest.raises(Crash):
         claims.save(ada)
     # The transaction on the shard was not committed: it is the new address that nobody has.
-    assert reconcile(capsys).startswith("1 addresses released")
+    assert reconcile(capsys).startswith("Addresses released, because no customer has them: 1.")
     assert EmailAddress.objects.get().email == "ada@clocks.example"
 
 
 def test_a_customer_without_a_claim_is_given_it(shop, capsys):
     customer = customer_on("shard3")
-    assert "1 claimed for customers" in reconcile(capsys)
+    assert "Addresses claimed for customers: 1." in reconcile(capsys)
     assert claims.find(customer.email) == customer
 
 
@@ -150,9 +154,9 @@ def test_two_customers_with_one_address_are_reported(shop, capsys):
     )
     claims.save(first)
     second.save()
-    with pytest.raises(CommandError, match="1 customers have another's address"):
+    with pytest.raises(CommandError, match="1 customers have another customer's address"):
         reconcile(capsys)
-    assert f"Customer {second.pk}: A@clocks.example is another" in capsys.readouterr().out
+    assert f"Customer {second.pk}: A@clocks.example belongs to another" in capsys.readouterr().out
 
 
 def test_who_is_slow_loses_the_claim_and_does_not_go_on(shop, monkeypatch):
@@ -178,7 +182,7 @@ def test_many_rows_are_gone_through_in_chunks(shop, monkeypatch, capsys):
         for n in range(5)
     )
     assert reconcile(capsys) == (
-        "5 addresses released that no customer has, 5 claimed for customers.\n"
+        "Addresses released, because no customer has them: 5. Addresses claimed for customers: 5.\n"
     )
     assert set(EmailAddress.objects.values_list("owner_id", flat=True)) == set(pks)
 

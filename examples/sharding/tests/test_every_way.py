@@ -674,7 +674,7 @@ def test_a_dump_of_the_rest(tmp_path):
 @pytest.mark.parametrize(
     ("alias", "message"),
     [
-        ("shard0", "belong on shard1, not on shard0. Rows that have moved"),
+        ("shard0", "belong on shard1, not on shard0. Load each row"),
         ("default", 'is on the shards, not in "default". Load'),
     ],
 )

@@ -227,7 +227,7 @@ NOCASE = models.functions.Collate("name", "nocase")
 )
 def test_text_that_is_sorted_by_a_language_is_refused_unasked(ask, customers, another_engine):
     """Whatever the rows are: Python compares those of two shards, by code points."""
-    with pytest.raises(TypeError, match="may sort this .* Collate"):
+    with pytest.raises(TypeError, match="compare this .* Collate"):
         ask()
 
 
@@ -239,7 +239,7 @@ def test_text_that_is_sorted_by_a_language_is_refused_unasked(ask, customers, an
     ],
 )
 def test_text_under_another_collation_is_refused(ask, customers):
-    with pytest.raises(TypeError, match="may sort this CharField otherwise than Python"):
+    with pytest.raises(TypeError, match="can't compare this CharField of two shards"):
         ask()
 
 
@@ -290,16 +290,19 @@ def test_which_text_is_sorted_by_code_points(another_engine):
     ("ask", "message"),
     [
         (lambda: gather.aggregate(ORDERS, x=Count("product_id", distinct=True)), "distinct"),
-        (lambda: gather.aggregate(ORDERS, x=StdDev("price")), "StdDev of all rows doesn't"),
+        (lambda: gather.aggregate(ORDERS, x=StdDev("price")), "StdDev can't be computed"),
         (lambda: gather.aggregate(ORDERS, x=Sum("price", default=F("price"))), "plain value"),
-        (lambda: gather.count(ORDERS.values("product_id").distinct()), "ask for rows"),
-        (lambda: gather.count(ORDERS[:5]), "A slice or a union"),
-        (lambda: gather.top(ORDERS.order_by("?"), 5), "the same dice"),
-        (lambda: gather.count(ORDERS.distinct("price")), "distinct on each only"),
-        (lambda: gather.top(ORDERS.annotate(x=RANK)), "A Window is over"),
-        (lambda: gather.top(ORDERS.order_by(RANK)), "A Window is over"),
-        (lambda: gather.count(ORDERS.annotate(x=RANK).filter(x=1)), "A Window is over"),
-        (lambda: gather.aggregate(ORDERS, x=Count("pk") + 1), "CombinedExpression of all rows"),
+        (lambda: gather.count(ORDERS.values("product_id").distinct()), "combine values"),
+        (lambda: gather.count(ORDERS[:5]), "combine slices"),
+        (lambda: gather.top(ORDERS.order_by("?"), 5), "order by '\\?'"),
+        (lambda: gather.count(ORDERS.distinct("price")), "combine distinct"),
+        (lambda: gather.top(ORDERS.annotate(x=RANK)), "combine a Window"),
+        (lambda: gather.top(ORDERS.order_by(RANK)), "combine a Window"),
+        (lambda: gather.count(ORDERS.annotate(x=RANK).filter(x=1)), "combine a Window"),
+        (
+            lambda: gather.aggregate(ORDERS, x=Count("pk") + 1),
+            "CombinedExpression can't be computed",
+        ),
     ],
 )
 def test_what_can_not_be_combined_is_refused(ask, message):
@@ -308,7 +311,7 @@ def test_what_can_not_be_combined_is_refused(ask, message):
 
 
 def test_a_queryset_of_one_shard_is_refused():
-    with pytest.raises(ValueError, match="asks shard1 alone"):
+    with pytest.raises(ValueError, match=r'Remove using\("shard1"\)'):
         gather.count(ORDERS.using("shard1"))
 
 
@@ -332,7 +335,7 @@ def test_a_shard_that_is_down_is_an_error_that_names_it(shard2_is_down):
         lambda: Customer.objects.in_bulk([c.pk for c in shard2_is_down]),
     ):
         with pytest.raises(
-            gather.ShardDown, match="shard2 can't be asked: connection refused"
+            gather.ShardDown, match="shard2 is unavailable: connection refused"
         ) as e:
             ask()
         assert list(e.value.errors) == ["shard2"]

@@ -114,7 +114,7 @@ def test_a_shard_whose_database_is_lost_is_down(shop):
     assert gather.count(CUSTOMERS) == 4
     scatter.close("shard2")
     with databases.lost("shard2", shop) as (_, said):
-        with pytest.raises(gather.ShardDown, match=f"^shard2 can't be asked: {said}"):
+        with pytest.raises(gather.ShardDown, match=f"^shard2 is unavailable: {said}"):
             gather.count(CUSTOMERS)
         answer = gather.count(CUSTOMERS, partial=True)
         assert answer.value == 3 and list(answer.missing) == ["shard2"]

@@ -92,14 +92,14 @@ def test_keys_in_great_haste_are_not_given_again_by_the_next_process(folder):
 def test_a_clock_that_is_past_the_end(folder, monkeypatch):
     end = EPOCH.timestamp() + 2**35 / 32
     monkeypatch.setattr("time.time", lambda: end)
-    with pytest.raises(NoKeys, match="Keys reach as far as 2060: is the clock right"):
+    with pytest.raises(NoKeys, match="No keys can be made after 2060. Check the clock"):
         claim().keys(5, 1)
 
 
 def test_each_worker_has_a_number_of_its_own(folder):
     workers = [claim() for _ in range(3)]
     assert [worker.number for worker in workers] == [0, 1, 2]
-    with pytest.raises(NoKeys, match="Other processes have all 3 numbers of KEY_WORKERS"):
+    with pytest.raises(NoKeys, match="Other processes use all 3 numbers of KEY_WORKERS"):
         claim()
     let_go(workers[1])
     assert claim().number == 1
@@ -107,7 +107,7 @@ def test_each_worker_has_a_number_of_its_own(folder):
 
 def test_a_number_that_does_not_fit(folder, settings):
     settings.KEY_WORKERS = range(256, 257)
-    with pytest.raises(NoKeys, match="KEY_WORKERS has 256; the highest is 255"):
+    with pytest.raises(NoKeys, match="KEY_WORKERS has 256. The highest number is 255"):
         claim()
 
 

@@ -65,8 +65,8 @@ def test_one_that_is_down_and_then_is_mended(shop, capsys):
     with databases.lost("shard2", shop) as (_, said), pytest.raises(CommandError) as error:
         call_command("migrate_shards")
     assert re.fullmatch(
-        "1 of 4 shards failed, the others are up to date. When it is mended, run migrate_shards "
-        f"again. shard2: {said}",
+        "1 of 4 shards failed. The others are up to date. Correct the error, and run "
+        f"migrate_shards again. shard2: {said}",
         str(error.value),
     )
     assert len(applied("shard3")) == 2
@@ -93,8 +93,8 @@ def test_a_migration_that_fails_on_one_shard(manage, migrated):
     assert (done.returncode, done.stdout) == (1, "")
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1] == (
-        "CommandError: 1 of 4 shards failed, the others are up to date. When it is mended, run "
-        "migrate_shards again. shard1, at customers.0002_phone: A cuckoo has nested here."
+        "CommandError: 1 of 4 shards failed. The others are up to date. Correct the error, and "
+        "run migrate_shards again. shard1, at customers.0002_phone: A cuckoo has nested here."
     )
     second.write_text(SECOND.format(broken=""))
     done = manage("migrate_shards")

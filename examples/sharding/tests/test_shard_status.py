@@ -54,8 +54,7 @@ def test_rows_of_a_move_that_was_killed_are_counted_once(table, monkeypatch):
     header, zero, _, two, _, moving = table()
     assert (zero[2], two[2]) == ("1", "0")
     assert moving == [
-        "Moving, with rows on shard2 that don't count: 4-6,9. If no reshard is running, run it "
-        "again."
+        "Moving, with uncounted rows on shard2: 4-6,9. If no reshard is running, run it again."
     ]
 
 
@@ -69,7 +68,7 @@ def test_migrations_that_differ(table):
         cursor.execute("DELETE FROM django_migrations WHERE app = 'customers'")
     rows = table()
     assert rows[1][4] == "all"
-    assert rows[2][4] == "has customers.0002_phone, unknown here"
+    assert rows[2][4] == "has customers.0002_phone, not in the code"
     assert rows[3] == ["shard2", "256", "lacks customers.0001_initial"]
 
 
@@ -98,7 +97,9 @@ def test_rows_that_another_program_put_on_another_shard(strays):
     order = customer.orders.create(product_id=1, price=1)
     put(customer, "shard1")
     put(order, "shard1")
-    assert strays() == ["shard1 has 1 customers and 1 orders of buckets that are another shard's."]
+    assert strays() == [
+        "shard1 has 1 customers and 1 orders of buckets that the map gives to another shard."
+    ]
 
 
 def test_a_shard_from_a_backup_that_had_other_buckets(strays, shop):
@@ -107,9 +108,9 @@ def test_a_shard_from_a_backup_that_had_other_buckets(strays, shop):
         reshard([4, 5, 6], "shard1")
         reshard([300], "shard0")
     assert strays() == [
-        "shard0 has 1 customers of buckets that are another shard's.",
-        "shard0 takes writes for buckets that are another shard's: 4-6.",
-        "shard0 takes no writes for buckets that are its own: 300.",
+        "shard0 has 1 customers of buckets that the map gives to another shard.",
+        "shard0 takes writes for buckets that the map gives to another shard: 4-6.",
+        "shard0 takes no writes for buckets that the map gives to it: 300.",
     ]
     # The page says how to mend it.
     HeldBucket.objects.using("shard0").filter(number__in=[4, 5, 6]).delete()
@@ -132,5 +133,5 @@ def test_a_move_under_way_is_no_fault(strays, monkeypatch):
 
     monkeypatch.setattr(shard_status.HeldBucket.objects, "using", begun)
     assert strays() == []  # the map was read before for the table, too
-    assert "Moving, with rows on shard2" in strays()[0]
+    assert "Moving, with uncounted rows on shard2" in strays()[0]
     assert len(strays()) == 1

@@ -170,7 +170,7 @@ def test_buckets_that_a_move_has_separated_are_waited_for(shop, monkeypatch):
     monkeypatch.setattr("sharding.writing.PATIENCE", 0.05)
     with pytest.raises(BucketMoving, match="from or to shard0 and shard2"), writing([0, 1]):
         pass
-    with pytest.raises(BucketMoving, match="from or to shard0:"), writing([0], "shard0"):
+    with pytest.raises(BucketMoving, match="from or to shard0\\."), writing([0], "shard0"):
         pass
 
 
@@ -188,7 +188,7 @@ def test_a_row_that_is_locked_keeps_its_bucket(shop):
         ):
             with pytest.raises(BucketMoving):  # it is on its way, though the rows are here still
                 read()
-        with pytest.raises(BucketMoving, match="are on shard3, and the transaction is not"):
+        with pytest.raises(BucketMoving, match="are on shard3, but the open transaction"):
             rows_to_lock.get(pk=other.pk)
     with transaction.atomic(using="shard3"):
         assert rows_to_lock.get(pk=other.pk) == other
@@ -275,7 +275,7 @@ def test_a_deserialized_row_is_saved_in_a_transaction(deserialized):
 def test_a_shard_without_buckets_takes_no_new_row(shop):
     change_map(shard_map().buckets("shard3"), alias="shard0", placement=True)
     forget_map()
-    with pytest.raises(WrongShard, match="shard3 has no buckets: no new row belongs there"):
+    with pytest.raises(WrongShard, match="shard3 has no buckets, so it takes no new rows"):
         Customer.objects.using("shard3").create(name="Ada")
 
 

@@ -44,16 +44,16 @@ def unclaimed(owners):
 
 class Command(BaseCommand):
     help = (
-        "Make the directory of e-mail addresses agree with the rows on the shards: what a crash "
-        "has left between the two is mended. The exit status is 1 when two have one address."
+        "Make the directory of e-mail addresses agree with the rows on the shards, after a crash "
+        "between the two. The exit status is 1 if two rows have the same address."
     )
 
     def add_arguments(self, parser):
         parser.add_argument(
             "--older-than",
             default=60,
-            help="leave alone what was claimed less than so many seconds ago: somebody may be "
-            "about to use it (60)",
+            help="keep claims that are younger than this number of seconds, because a save may "
+            "be about to use them (60)",
         )
 
     def handle(self, *, older_than, **options):
@@ -85,11 +85,12 @@ class Command(BaseCommand):
                             conflicts += taken
                     bar.update(1)
         self.stdout.write(
-            f"{released} addresses released that no {one} has, {claimed} claimed for {many}."
+            f"Addresses released, because no {one} has them: {released}. "
+            f"Addresses claimed for {many}: {claimed}."
         )
         for owner in conflicts[:5]:
-            self.stdout.write(f"{capfirst(one)} {owner.pk}: {owner.email} is another {one}'s")
+            self.stdout.write(f"{capfirst(one)} {owner.pk}: {owner.email} belongs to another {one}")
         if conflicts:
             raise CommandError(
-                f"{len(conflicts)} {many} have another's address: change it in the admin."
+                f"{len(conflicts)} {many} have another {one}'s address. Change it in the admin."
             )

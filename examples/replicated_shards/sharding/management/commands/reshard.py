@@ -16,20 +16,22 @@ def parse(text):
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part, re.ASCII)
         if not match:
-            raise CommandError(f'--buckets must be numbers and ranges, as in "0-99,205": {text!r}.')
+            raise CommandError(
+                f'--buckets must be numbers and ranges, as in "0-99,205", not {text!r}.'
+            )
         first, last = int(match[1]), int(match[2] or match[1])
         if first > last:
-            raise CommandError(f"--buckets: {part.strip()} runs backwards.")
+            raise CommandError(f"--buckets: {part.strip()}: write the lower number first.")
         if last >= BUCKETS:
-            raise CommandError(f"--buckets: {part.strip()}: they are 0 to {BUCKETS - 1}.")
+            raise CommandError(f"--buckets: {part.strip()}: the buckets are 0 to {BUCKETS - 1}.")
         numbers.update(range(first, last + 1))
     return sorted(numbers)
 
 
 class Command(BaseCommand):
     help = (
-        "Move buckets to a shard, while the application reads and writes. It may be stopped, or "
-        "killed, at any moment: running it again mends what that left, and goes on."
+        "Move buckets to a shard while the application reads and writes. If the command is "
+        "stopped or killed, run it again: it repairs unfinished moves, and continues."
     )
 
     def add_arguments(self, parser):
@@ -47,10 +49,10 @@ class Command(BaseCommand):
             with tqdm(total=len(numbers), unit="bucket", disable=None) as bar:
                 moved, rows = reshard(numbers, to, bar)
         except KeyboardInterrupt:
-            raise CommandError("Stopped. Run reshard again to go on.") from None
+            raise CommandError("Stopped. Run reshard again to continue.") from None
         seconds = time.monotonic() - start
         there = len(numbers) - moved
         self.stdout.write(
             f"Buckets moved to {to}: {moved}, with {rows} rows, in {seconds:.1f} s."
-            + (f" There already: {there}." if there else "")
+            + (f" Already there: {there}." if there else "")
         )

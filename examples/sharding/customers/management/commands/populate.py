@@ -95,8 +95,8 @@ class Command(BaseCommand):
     help = "Fill the shop up to a number of customers, with orders. Running it again adds nothing."
 
     def add_arguments(self, parser):
-        parser.add_argument("--products", default=100, help="how many there shall be (100)")
-        parser.add_argument("--customers", default=1000, help="how many there shall be (1000)")
+        parser.add_argument("--products", default=100, help="how many to have in the end (100)")
+        parser.add_argument("--customers", default=1000, help="how many to have in the end (1000)")
         parser.add_argument("--seed", default=0, help="another seed, another shop (0)")
 
     def handle(self, **options):
@@ -106,7 +106,7 @@ class Command(BaseCommand):
         check_all_migrated()
         with errors_in_one_line():
             if customers and not products and not Product.objects.exists():
-                raise CommandError("Orders need a product: ask for --products 1 or more.")
+                raise CommandError("Orders need a product. Write --products 1 or more.")
             create_up_to(Product, products, lambda number: Product(**product(number, seed)))
             self.create_customers(customers, seed)
             counts = gather.each(Customer.objects.all(), lambda rows: rows.count())

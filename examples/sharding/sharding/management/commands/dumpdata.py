@@ -6,7 +6,7 @@ from sharding.models import sharded_models
 
 
 class Command(dumpdata.Command):
-    """As Django's, which leaves out, and says nothing of it, what isn't in the database it asks."""
+    """As Django's, but raises CommandError for models on shards, which Django's would leave out."""
 
     def handle(self, *app_labels, **options):
         wanted, excluded = (
@@ -18,7 +18,7 @@ class Command(dumpdata.Command):
             if asked and not router.allow_migrate_model(options["database"], model):
                 raise CommandError(
                     f'{model._meta.label} is on the shards, not in "{options["database"]}". Dump '
-                    f"each by itself: dumpdata {model._meta.app_label} --database=… and leave it "
-                    f"out of the others: dumpdata --exclude={model._meta.app_label}"
+                    f"each shard by itself: dumpdata {model._meta.app_label} --database=… To dump "
+                    f'"{options["database"]}", write: dumpdata --exclude={model._meta.app_label}'
                 )
         return super().handle(*app_labels, **options)

@@ -15,12 +15,12 @@ class Command(loaddata.Command):
             return super().save_obj(obj)
         if not router.allow_migrate_model(self.using, model):
             raise CommandError(
-                f'{model._meta.label} is on the shards, not in "{self.using}". Load what was '
-                "dumped from each into it: loaddata --database=…"
+                f'{model._meta.label} is on the shards, not in "{self.using}". Load the '
+                "dump of each shard into that shard: loaddata --database=…"
             )
         try:
             return super().save_obj(obj)
         except WrongShard as error:
             raise CommandError(
-                f"{error} Rows that have moved since they were dumped are to be loaded there."
+                f"{error} Load each row into the shard that has its bucket now."
             ) from error

@@ -11,7 +11,7 @@ from sharding.schema import check_migrated, difference, labels
 
 
 class MigrateShard(migrate.Command):
-    """Django's own `migrate`, for one shard, which tells a bar of each migration it applied."""
+    """Django's own `migrate`, for one shard. It updates a bar after each migration."""
 
     def __init__(self, alias, bar, lock):
         super().__init__()
@@ -29,7 +29,7 @@ class MigrateShard(migrate.Command):
                 self.bar.update()
 
     def run(self):
-        """Apply what is missing. Returns None, or in a line why it could not."""
+        """Apply the missing migrations. Returns None, or the error in one line."""
         try:
             for label in labels(self.alias):
                 call_command(self, label, database=self.alias, interactive=False, verbosity=0)
@@ -41,22 +41,22 @@ class MigrateShard(migrate.Command):
 
 
 def waiting(alias):
-    """Return how many migrations a shard waits for; none where it can't be asked."""
+    """Return how many migrations a shard lacks, or 0 if it is unavailable."""
     try:
         lacks, _ = difference(alias)
-    except CommandError:  # its own migrate says why
+    except CommandError:  # MigrateShard reports the error
         return 0
     return len(lacks)
 
 
 class Command(BaseCommand):
     help = (
-        "Migrate all shards, side by side. A shard that fails doesn't keep the others from being "
-        "migrated; the exit status is 1 then. Running it again goes on where it stopped."
+        "Migrate all shards at the same time. If one fails, the others are migrated nevertheless, "
+        "and the exit status is 1. Run the command again to continue."
     )
 
     def handle(self, **options):
-        # A new shard takes writes for the buckets that the map, in default, says it has.
+        # A new shard reads from the map, in default, for which buckets it takes writes.
         check_migrated(DEFAULT_DB_ALIAS)
         shards = settings.SHARDS
         total = sum(map(waiting, shards))
@@ -70,8 +70,8 @@ class Command(BaseCommand):
             failures = list(filter(None, pool.map(MigrateShard.run, runs)))
         if failures:
             raise CommandError(
-                f"{len(failures)} of {len(shards)} shards failed, the others are up to date. When "
-                f"it is mended, run migrate_shards again. {'; '.join(failures)}"
+                f"{len(failures)} of {len(shards)} shards failed. The others are up to date. "
+                "Correct the error, and run migrate_shards again. " + "; ".join(failures)
             )
         applied = sum(run.applied for run in runs)
         self.stdout.write(f"{len(shards)} shards are up to date. Migrations applied: {applied}.")

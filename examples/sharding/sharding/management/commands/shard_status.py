@@ -15,16 +15,16 @@ def count(model, alias, uncounted):
 
 
 def spans(numbers):
-    """Return a text like "0-99,205": `reshard` takes such."""
+    """Return a text like "0-99,205", which `reshard` accepts."""
     return ",".join(
         str(first) if first == last else f"{first}-{last}" for first, last in ranges(numbers)
     )
 
 
 def faults(alias):
-    """Yield what a shard has or lacks against the map: a restored backup, say, or `loaddata`."""
+    """Yield where a shard and the map disagree, after a restored backup or `loaddata`, say."""
     found = read_map()
-    # Of a bucket that is moving, either shard may have rows, and neither has to take writes.
+    # While a bucket moves, both shards may have its rows, and neither has to take writes.
     here = {number for number in found.buckets(alias) if number not in found.moving}
     moving = {
         number for number in found.moving if alias in (found.aliases[number], found.moving[number])
@@ -36,22 +36,24 @@ def faults(alias):
             strays[str(model._meta.verbose_name_plural)] = count
     held = set(HeldBucket.objects.using(alias).values_list("number", flat=True))
     if read_map().placement != found.placement:
-        yield from faults(alias)  # a move has begun or ended meanwhile: look again
+        yield from faults(alias)  # a move has begun or ended since: read again
         return
     if strays:
         rows = " and ".join(f"{count:,} {name}" for name, count in strays.items())
-        yield f"{alias} has {rows} of buckets that are another shard's."
+        yield f"{alias} has {rows} of buckets that the map gives to another shard."
     if wrong := held - here - moving:
-        yield f"{alias} takes writes for buckets that are another shard's: {spans(wrong)}."
+        yield (
+            f"{alias} takes writes for buckets that the map gives to another shard: {spans(wrong)}."
+        )
     if lacking := here - held:
-        yield f"{alias} takes no writes for buckets that are its own: {spans(lacking)}."
+        yield f"{alias} takes no writes for buckets that the map gives to it: {spans(lacking)}."
 
 
 class Command(BaseCommand):
     help = (
-        "Show for each shard how many buckets it has, how many rows that count, and which "
-        "migrations it lacks, or has that the code doesn't know; then which buckets are moving, "
-        "and what a shard has that the map gives to another."
+        "Show for each shard its buckets, its rows without those that are uncounted, and the "
+        "migrations that it lacks or that are not in the code. Then show which buckets are moving, "
+        "and where the shards and the map disagree."
     )
 
     def handle(self, **options):
@@ -71,8 +73,8 @@ class Command(BaseCommand):
                     wrong += faults(alias)
         for target in sorted(set(found.moving.values())):
             self.stdout.write(
-                f"Moving, with rows on {target} that don't count: "
-                f"{spans(found.uncounted(target))}. If no reshard is running, run it again."
+                f"Moving, with uncounted rows on {target}: {spans(found.uncounted(target))}. If no "
+                "reshard is running, run it again."
             )
         for line in wrong:
             self.stdout.write(line)
@@ -86,5 +88,5 @@ class Command(BaseCommand):
         except CommandError as error:
             return [""] * len(models), error
         states = [f"lacks {some(lacks)}"] if lacks else []
-        states += [f"has {some(unknown)}, unknown here"] if unknown else []
+        states += [f"has {some(unknown)}, not in the code"] if unknown else []
         return rows, "; ".join(states) or "all"
