@@ -1,4 +1,4 @@
-"""A replica that dies under a query: its primary answers it instead."""
+"""If a query fails because its replica fails, the primary answers the query."""
 
 import re
 
@@ -7,11 +7,11 @@ from django.db import Error, connections
 from replicas import health
 
 SELECT = re.compile(r"[\s(]*SELECT\b", re.IGNORECASE)
-# PostgreSQL: "canceling statement due to conflict with recovery", with a row that is being read or
-# with a lock. The replica is well, and has to apply what the query was in the way of.
+# PostgreSQL: "canceling statement due to conflict with recovery". The replica works, but the query
+# read a row or held a lock that prevented the replica from applying the log.
 CONFLICT = {"40001", "40P01"}
-# A table or column that came with a migration, which the replica has not applied: on PostgreSQL, on
-# MariaDB, on SQLite.
+# A missing table or column, of a migration that the replica has not applied yet: on PostgreSQL, on
+# MariaDB, and on SQLite.
 MISSING = {"42P01", "42703", 1146, 1054}
 MISSING_ON_SQLITE = re.compile("no such (table|column)")
 
@@ -19,19 +19,20 @@ MISSING_ON_SQLITE = re.compile("no such (table|column)")
 def fail_over(execute, sql, params, many, context):
     """Wrap the execution of a query on a replica.
 
-    When the router chose the replica, it was fit, but that is a moment ago. A query that it cannot
-    answer, being gone, or restarted, or at odds with what it has to apply, is sent to the primary.
-    So is one that ``using()`` sent to the replica: it looks the same from here.
+    The replica worked when the router chose it, but it may have failed since. A query is sent to
+    the primary if the replica does not answer any more, or cancels the query because of a conflict
+    with its recovery, or lacks the table or column. This includes queries that ``using()`` sent to
+    the replica, because the wrapper cannot tell them from others.
 
-    The error of a replica that still answers is the caller's: what the replica's user may not read,
-    or not for so long, the primary's user might.
+    Any other error of a replica that still answers is raised. For example, the user of the replica
+    may lack a permission, or have a time limit, that the primary's user does not have.
     """
     replica = context["connection"]
     try:
         return execute(sql, params, many, context)
     except Error as error:
-        # A write to a replica is a mistake, which must not succeed elsewhere. A transaction on a
-        # replica is there to see one state of it, and the primary's is another.
+        # A write to a replica is a mistake, and must not succeed on the primary. A transaction on a
+        # replica must see one state of the data, and the state of the primary is a different one.
         if not SELECT.match(str(sql)) or replica.in_atomic_block:
             raise
         code = code_of(error)
@@ -40,16 +41,16 @@ def fail_over(execute, sql, params, many, context):
         failure = error
     cursor = connections[replica.settings_dict["TEST"]["MIRROR"]].cursor()
     result = cursor.execute(sql, params)
-    # The primary could answer: so the fault was the replica's, and not the query's.
+    # The primary answered, so the replica was the cause of the error, not the query.
     if code not in CONFLICT:
         health.skip(replica.alias, failure)
-    # The caller goes on to fetch from the replica's cursor, which wraps that of the driver.
+    # The caller fetches from the cursor of the replica, which wraps a cursor of the driver.
     context["cursor"].cursor = cursor.cursor
     return result
 
 
 def code_of(error):
-    """Return the SQLSTATE that PostgreSQL gave, or MariaDB's number, or None."""
+    """Return PostgreSQL's SQLSTATE, or MariaDB's error number, or None."""
     cause = error.__cause__
     for name in ("sqlstate", "pgcode"):  # of psycopg, and of psycopg2
         if hasattr(cause, name):

@@ -1,13 +1,13 @@
 """Which database a request or a task reads from: a primary, or one of its replicas.
 
-A scope is a request or a task. ``scope()`` opens one, and the middleware in ``consistency`` does so
-for each request. Within it, reads go to one replica of a primary, and after a write to the primary
-only to a database that has that write. What was written to another primary makes no difference.
-Outside any scope reads go to the primary: commands, migrations, and a thread that was started
-without more ado, read what is true now.
+A scope is a request or a task. ``scope()`` opens a scope, and the middleware in ``consistency``
+opens a scope for each request. Within a scope, reads go to one replica of a primary. After a write
+to this primary, they go only to a database that has the write. A write to another primary changes
+nothing. Outside any scope, reads go to the primary. So commands, migrations and threads that are
+started without a scope read the current data.
 
-Writes are noted by ``consistency``, which sees what Django's cursors execute. What writes in
-another way says so by ``note_write()``; what nobody has to see at once is in ``unnoted()``.
+``consistency`` detects the writes that Django's cursors execute. Code that writes in another way
+calls ``note_write()``. A write that no user has to see at once can be made in ``unnoted()``.
 """
 
 from asyncio import get_running_loop
@@ -28,20 +28,20 @@ from replicas import health
 
 logger = getLogger("replicas")
 
-PINNED = "primary"  # in place of a position, when none can be had: no replica has reached it
-CHOICE = 0.1  # seconds that a choice stands before the replica is asked again how it is
-NO_CHOICE = (object(), None, 0, None)  # as if made after another write, so that it never stands
+PINNED = "primary"  # instead of a position that is unknown: read from the primary
+CHOICE = 0.1  # seconds that a choice is kept before the replica is checked again
+NO_CHOICE = (object(), None, 0, None)  # as if made after another write, so it is never valid
 
-# The current Scope or None; the demand: use_primary, allow_stale or None; whether writes are noted.
-# A context variable, not a thread local: asyncio switches between tasks within a thread, and
-# sync_to_async() carries a task over into another thread.
+# A tuple: the current Scope or None; the demand, which is use_primary, allow_stale or None; whether
+# writes are noted. A context variable, not a thread local, because asyncio runs many tasks in one
+# thread, and sync_to_async() continues a task in another thread.
 _state = ContextVar("reading", default=(None, None, True))
 
 
 class Reading:
-    """Where one request or task reads the rows of one primary from.
+    """The database that one request or task reads the rows of one primary from.
 
-    All threads and tasks of the scope share the object.
+    All threads and tasks of the scope share this object.
     """
 
     def __init__(self, primary):
@@ -49,31 +49,31 @@ class Reading:
         replicas = settings.REPLICAS[primary]
         self.replicas = sample(replicas, len(replicas))  # in order of preference
         self.behind = {}  # the seconds that each replica was behind when it was chosen
-        self.last_write = None  # an object of its own for each write
-        self.stays = False  # on the primary, to the end of the scope
-        self.answered = False  # whether the position has been handed on: a write is too late then
-        self.carried = frozenset()  # what was written before: positions
-        self._position = (None, None)  # the last write before it was taken, and the position
+        self.last_write = None  # a new object for each write
+        self.stays = False  # True: reads stay on the primary until the scope ends
+        self.answered = False  # True: the position has been sent, so a write comes too late
+        self.carried = frozenset()  # the positions of earlier writes, from other scopes
+        self._position = (None, None)  # a position, after the last write that it includes
         self._choices = {}
 
     def carry(self, positions):
-        """Wait for these positions too, which come from another request or task."""
+        """Require these positions too, which come from another request or task."""
         self.carried |= positions
         self.stays |= PINNED in positions
         if self.last_write:
-            self.last_write = object()  # a position that is taken from now on is after all of them
+            self.last_write = object()  # a position that is read from now on is after all of them
         self._choices = {}
 
     def note_write(self):
         self.last_write = object()
         if connections[self.primary].in_atomic_block:
-            # A position that another thread of this scope takes before the COMMIT is too early.
+            # Another thread of this scope may read the position before the COMMIT: too early.
             connections[self.primary].on_commit(self._note_commit)
         if self.answered:
-            self.answered = False  # once is enough
+            self.answered = False  # log this once
             logger.warning(
-                '"%s" was written to after the answer to the request had begun: its user may not '
-                "see it at the next read. Call reading.note_write() before.",
+                'A write to "%s" came after the response had started, so the user may not see it '
+                "at the next read. Call reading.note_write() before the response starts.",
                 self.primary,
             )
 
@@ -81,7 +81,7 @@ class Reading:
         self.last_write = object()
 
     def position(self):
-        """Return what a database must have reached to be read from, or None: any will do."""
+        """Return the position that a database must have reached, or None for any database."""
         if PINNED in self.carried:
             return PINNED
         if self.last_write:
@@ -94,19 +94,20 @@ class Reading:
     def take_position(self):
         """Return the primary's position: all that this scope has committed is at or before it.
 
-        ``PINNED``, when it does not say: what it has committed stays so, and no replica is read.
+        Return ``PINNED`` if the position cannot be read. The commits stay valid, and reads go to
+        the primary.
         """
-        last_write = self.last_write  # before the primary is asked: another may follow meanwhile
+        last_write = self.last_write  # first: another write may follow while the primary answers
         try:
             position = health.position().written(connections[self.primary])
         except Error as error:
-            logger.warning('"%s" does not say its position: %s', self.primary, error)
+            logger.warning('The position of "%s" cannot be read: %s', self.primary, error)
             position = PINNED
         self._position = (last_write, position)
         return position
 
     def database(self, since, stale):
-        """Return the alias of the replica to read from, or the primary's when none will do."""
+        """Return the alias of a suitable replica, or of the primary if no replica is suitable."""
         if self.stays and not stale:
             return self.primary
         thread = get_ident()
@@ -115,11 +116,11 @@ class Reading:
             last_write is self.last_write
             and last_since == since
             and monotonic() < until
-            and is_open(connection)  # else to open it may fail
+            and is_open(connection)  # opening it could fail
         ):
             return connection.alias
         if in_event_loop():
-            # No database can be asked here, not even how far it is: what did a thread choose?
+            # No query can be made here, so no replica can be checked. Use a thread's choice.
             last_write, last_since, _, connection = self._choices.get(stale, NO_CHOICE)
             stands = last_write is self.last_write and last_since == since
             return connection.alias if stands else self.primary
@@ -139,7 +140,7 @@ class Reading:
             behind = health.seconds_behind(alias)
             if behind is not None and all(health.reached(alias, p) for p in positions):
                 self.behind[alias] = behind
-                # The others in this scope shall prefer it too.
+                # Other threads of this scope try this replica first too.
                 self.replicas = [alias, *(other for other in self.replicas if other != alias)]
                 return alias
         return self.primary
@@ -153,42 +154,43 @@ class Scope(dict):
             self[primary] = Reading(primary)
 
     def carry(self, positions):
-        """Wait for these positions too: a dict like that of ``positions()``."""
+        """Require these positions too. They are a dict such as ``positions()`` returns."""
         for primary, position in positions.items():
             if position and primary in self:
                 self[primary].carry({position})
 
     def positions(self):
-        """Return what ``scope()`` has to be given for a task that shall see what this one does.
+        """Return the argument of ``scope()`` for a task that must see the writes of this scope.
 
-        That is a dict of text by the alias of a primary, without those that nobody has to wait for.
+        It is a dict of strings, by the alias of a primary. Primaries for which no position is
+        required are left out.
         """
         positions = {primary: reading.position() for primary, reading in self.items()}
         return {primary: position for primary, position in positions.items() if position}
 
 
 def database(primary=DEFAULT_DB_ALIAS, since=None):
-    """Return the alias of the database to read from, here and now: the primary's, or a replica's.
+    """Return the alias of the database to read from now: the primary or a replica.
 
-    ``since`` is a position that a replica has to have reached, whoever reads, even one who allows
-    stale reads. None asks for nothing.
+    ``since`` is a position that the replica must have reached, even in ``allow_stale()``. None
+    requires no position.
     """
     scope, demand, _ = _state.get()
     if not scope or demand is use_primary:
         return primary
-    reading = scope.get(primary)  # None: it has no replicas
+    reading = scope.get(primary)  # None: this primary has no replicas
     if in_transaction(primary):
         if reading and demand is None:
-            # The answer is made of one state: what a template reads after the transaction, say.
+            # The response needs one state of the data, for example if its template reads later.
             reading.stays = True
         return primary
     return reading.database(since, demand is allow_stale) if reading else primary
 
 
 def note_write(primary=DEFAULT_DB_ALIAS):
-    """Say that the current scope writes to the primary in a way that Django's cursors do not see.
+    """Record a write to the primary in the current scope, if Django's cursors did not execute it.
 
-    It is called after the write, or within its transaction. Outside any scope it does nothing.
+    Call this after the write, or within its transaction. Outside any scope it does nothing.
     """
     scope = current()
     if scope and primary in scope:
@@ -196,21 +198,21 @@ def note_write(primary=DEFAULT_DB_ALIAS):
 
 
 def are_noted():
-    """Return whether writes are noted here: not in ``unnoted()``."""
+    """Return whether writes are noted: they are not noted in ``unnoted()``."""
     return _state.get()[2]
 
 
 @cache
 def is_primary_only(model):
-    """Return whether rows of the model are always read from the primary, by the settings."""
+    """Return whether, by the settings, rows of the model are always read from the primary."""
     apps = getattr(settings, "REPLICA_PRIMARY_APPS", ["auth", settings.AUTH_USER_MODEL])
     return belongs(model, apps) or belongs(model, unnoted_apps())
 
 
 def is_from_primary(instance, primary=DEFAULT_DB_ALIAS):
-    """Return whether the object was read from the primary, or written: others of its model are not.
+    """Return whether the object was read from the primary, or written to the primary.
 
-    ``instance`` is the hint of that name, or None.
+    Models that are always read from the primary do not count. ``instance`` is the hint, or None.
     """
     return (
         instance is not None
@@ -224,10 +226,11 @@ def unnoted_apps():
 
 
 def belongs(model, labels):
-    """Return whether the model, or the one whose many-to-many table it is, has one of the labels.
+    """Return whether one of the labels is that of the model.
 
-    A label is that of an app, ``"auth"``, or of a model, ``"auth.User"``, in whatever case, as
-    ``AUTH_USER_MODEL`` may be.
+    For the table of a many-to-many field, the model with the field counts. A label is the label of
+    an app, such as ``"auth"``, or of a model, such as ``"auth.User"``. Upper and lower case do not
+    matter, as in ``AUTH_USER_MODEL``.
     """
     meta = (model._meta.auto_created or model)._meta.concrete_model._meta
     labels = {label.lower() for label in labels}
@@ -235,7 +238,7 @@ def belongs(model, labels):
 
 
 class _Thread(local):
-    """This thread's connections to primaries: ``connections[primary]`` is a slow way to ask."""
+    """This thread's connections to primaries, because ``connections[primary]`` is slow."""
 
     def __init__(self):
         self.connections = {}
@@ -245,19 +248,19 @@ _thread = _Thread()
 
 
 def in_transaction(primary):
-    """Return whether this thread is in a transaction on the primary: its reads belong there."""
+    """Return whether this thread is in a transaction on the primary, and must read there."""
     try:
         connection = _thread.connections[primary]
     except KeyError:
         connection = _thread.connections[primary] = connections[primary]
-    # Either in atomic(), or with autocommit switched off by hand.
+    # Either in atomic(), or with autocommit off.
     return connection.in_atomic_block or not (
         connection.autocommit or connection.connection is None
     )
 
 
 def is_open(connection):
-    """Return whether there is a connection, which the driver has not closed after an error."""
+    """Return whether the connection is open: the driver may close it after an error."""
     opened = connection.connection
     return opened is not None and not getattr(opened, "closed", False)
 
@@ -271,15 +274,16 @@ def in_event_loop():
 
 
 def current():
-    """Return the current ``Scope``, or None outside any."""
+    """Return the current ``Scope``, or None outside any scope."""
     return _state.get()[0]
 
 
 class _Block:
     """A context manager, and a decorator of functions, coroutine functions and generators.
 
-    contextlib's decorators would leave the block before a coroutine function has begun. A generator
-    has each of its steps in the block, and its caller none; it is for iterating only.
+    contextlib's decorators would leave the block before a coroutine function has started. Each step
+    of a generator runs in the block, and the code between the steps does not. Such a generator can
+    only be iterated over, without ``send()``.
     """
 
     def __call__(self, function):
@@ -323,7 +327,7 @@ class _Block:
 
 
 class _AsHere(_Block):
-    """The scope, the demand and the rest of the place where it is made."""
+    """The state of ``_state`` at the place where this object is made."""
 
     def __init__(self):
         self.state = _state.get()
@@ -333,7 +337,7 @@ class _AsHere(_Block):
 
 
 def in_steps(iterator):
-    """Return an iterator over the same, whose every step reads as one would here and now."""
+    """Return an iterator over the same items. Each step reads as the caller reads now."""
     here = _AsHere()
 
     def steps():
@@ -349,7 +353,7 @@ def in_steps(iterator):
 
 
 def in_async_steps(iterator):
-    """As ``in_steps()``, for an asynchronous iterator."""
+    """Do the same as ``in_steps()``, for an asynchronous iterator."""
     here = _AsHere()
 
     async def steps():
@@ -365,11 +369,11 @@ def in_async_steps(iterator):
 
 
 class scope(_Block):
-    """A request or a task: its reads go to one replica, and see what it has written.
+    """A request or a task: its reads go to one replica, and see its own writes.
 
-    ``positions`` is what it shall see besides, by the alias of the primary: what the ``Scope`` of
-    the request that the task is for returned from ``positions()``, say. A scope within a scope, as
-    of a task that runs at once, is the same: what one writes, the other sees.
+    The reads also see the writes up to ``positions``, a dict by the alias of the primary. For
+    example, a task gets the ``positions()`` of the ``Scope`` of its request. A scope within a scope
+    is the same scope, for example that of a task that runs at once: each sees the other's writes.
     """
 
     def __init__(self, positions=None):
@@ -384,7 +388,7 @@ class scope(_Block):
 
 
 class use_primary(_Block):
-    """Read from the primary: what is read here has to be true now."""
+    """Read from the primary, because the code needs the current data."""
 
     def __enter__(self):
         scope, _, noted = _state.get()
@@ -392,9 +396,9 @@ class use_primary(_Block):
 
 
 class allow_stale(_Block):
-    """Read from a replica, even one that lacks one's own last write; outside any scope too.
+    """Read from a replica, even if it lacks the user's own last write. Works outside scopes too.
 
-    Inside a transaction on a primary, reads of its rows remain its own.
+    In a transaction on a primary, reads of its rows still go to the primary.
     """
 
     def __enter__(self):
@@ -403,7 +407,7 @@ class allow_stale(_Block):
 
 
 class unnoted(_Block):
-    """Do not note writes: those of a counter, say, that nobody has to see at the next read."""
+    """Do not note writes that no user has to see at the next read, for example of a counter."""
 
     def __enter__(self):
         scope, demand, _ = _state.get()

@@ -4,14 +4,15 @@ from replicas import reading
 
 
 class ReplicaRouter:
-    """Separation by access: the primary is written, replicas are read."""
+    """Separation by access: writes go to the primary, reads to a replica where possible."""
 
     def db_for_read(self, model, instance=None, **hints):
         if reading.is_primary_only(model):
-            # Who has logged out, or lost a right, shall not have it on a replica that is behind.
+            # On a replica that is behind, a user may still have a session or a permission that
+            # the primary has already removed.
             return DEFAULT_DB_ALIAS
         if reading.is_from_primary(instance):
-            # What belongs to it, or is newer than it, may not be on the replicas yet.
+            # Related or newer rows may not be on the replicas yet.
             return DEFAULT_DB_ALIAS
         return reading.database()
 
@@ -19,7 +20,7 @@ class ReplicaRouter:
         return DEFAULT_DB_ALIAS
 
     def allow_relation(self, obj1, obj2, **hints):
-        return True  # wherever the two were read: each database has the rows of both
+        return True  # each database has the rows of both objects
 
     def allow_migrate(self, db, app_label, **hints):
-        return db == DEFAULT_DB_ALIAS  # replication brings the tables to the replicas
+        return db == DEFAULT_DB_ALIAS  # replication creates the tables on the replicas

@@ -1,6 +1,6 @@
-"""Which files are primaries, and which are replicas of which; how they are opened, and held.
+"""Which files are primaries and replicas, and how these files are opened and locked.
 
-Whose replica a database is, Django has a setting for: ``TEST["MIRROR"]``. Tests need it too.
+Django's setting ``TEST["MIRROR"]`` names the primary of a replica. Tests need this setting too.
 """
 
 import sqlite3
@@ -12,24 +12,24 @@ from urllib.request import url2pathname
 from django.core.management import CommandError
 from django.db import DEFAULT_DB_ALIAS, connections
 
-TIMEOUT = 0.2  # seconds to wait for another process to let go of a replica
+TIMEOUT = 0.2  # seconds to wait until another process releases a replica
 
 
 class ReplicationError(CommandError):
-    """Says what is wrong, and what to do about it: a command prints it as its one line."""
+    """A command prints this error as one line. It has the cause, and what to do."""
 
 
 class NeedsSnapshot(ReplicationError):
-    """Says what a replica is that the log can't bring up to date: "missing", for one."""
+    """A replica can't be brought up to date by the log. The message is its state: "missing"."""
 
 
 def path_of(alias):
-    """Return the Path of an alias's database; raise ReplicationError where it is no file."""
+    """Return the Path of an alias's database. Raise ReplicationError if it is not a file."""
     connection = connections[alias]
     if connection.vendor != "sqlite":
         raise ReplicationError(
-            f'Database "{alias}" is on {connection.display_name}: this replication is for '
-            "learning, and for SQLite only. Use the database's own."
+            f'Database "{alias}" is on {connection.display_name}. The app "replication" is only '
+            f"for SQLite. Use the replication of {connection.display_name}."
         )
     name = str(connection.settings_dict["NAME"])
     if name.startswith("file:"):
@@ -47,12 +47,12 @@ def primaries():
 
 
 def primary_of(replica):
-    """Return the Path of the primary that an alias is the replica of."""
+    """Return the Path of the primary of a replica."""
     return path_of(connections.settings[replica]["TEST"]["MIRROR"])
 
 
 def replicas(only=None):
-    """Return a dict of the replicas' aliases and Paths, or with an alias, of that one."""
+    """Return a dict of the Paths of all replicas by alias, or only of the replica ``only``."""
     by_primary = primaries()
     if only in by_primary:
         names = ", ".join(by_primary[only])
@@ -60,7 +60,8 @@ def replicas(only=None):
     aliases = [alias for replicas in by_primary.values() for alias in replicas]
     if not aliases:
         raise ReplicationError(
-            'No database is a replica. Say of which one it is: "TEST": {"MIRROR": "default"}.'
+            "No database in DATABASES is a replica. Add this to the entry of a replica: "
+            '"TEST": {"MIRROR": "default"}'
         )
     if only and only not in aliases:
         names = ", ".join(aliases)
@@ -69,15 +70,15 @@ def replicas(only=None):
 
 
 def uri(path, mode):
-    """Return what SQLite opens; mode is "ro", "rw", or "rwc" to create the file."""
+    """Return the URI for SQLite. The mode is "ro", "rw", or "rwc" to create the file."""
     return f"{path.absolute().as_uri()}?mode={mode}"
 
 
 def connect(path, mode):
-    """Open a file, with Django's functions, which an index or a generated column may call.
+    """Open a file, with Django's SQL functions, which an index or a generated column may call.
 
-    Returns an `sqlite3.Connection` that begins no transaction by itself, keeps no foreign keys (the
-    primary has kept them), and can be used by one thread at a time.
+    Return an `sqlite3.Connection` that begins no transaction by itself, and does not check foreign
+    keys, because the primary has checked them. One thread at a time can use it.
     """
     wrapper = connections[DEFAULT_DB_ALIAS].copy()
     wrapper.settings_dict |= {"NAME": uri(path, mode), "OPTIONS": {}}
@@ -104,9 +105,10 @@ def errors_name(path):
 
 
 def hold(replica):
-    """Keep other processes from bringing this replica up to date, until what is returned is closed.
+    """Lock the replica against other processes that replicate. Close the result to unlock it.
 
-    SQLite's own lock on a file beside the replica: it is gone when its process is, however it died.
+    This is SQLite's lock on a separate file. The lock ends with its process, even if the process is
+    killed.
     """
     path = f"{replica}-lock"
     with errors_name(path):
@@ -119,12 +121,14 @@ def hold(replica):
             holder.close()
             if error.sqlite_errorname != "SQLITE_BUSY":
                 raise
-            raise ReplicationError(f"Another process replicates to {replica.name}.") from error
+            raise ReplicationError(
+                f"Another process replicates to {replica.name}. Stop it first."
+            ) from error
     return holder
 
 
 def is_held(replica):
-    """Tell whether a process brings this replica up to date."""
+    """Return whether a process brings this replica up to date."""
     if not Path(f"{replica}-lock").exists():
         return False
     try:

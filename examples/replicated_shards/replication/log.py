@@ -1,31 +1,32 @@
-"""The change log: a table of the primary that its triggers write, in the writer's own transaction.
+"""The change log: a table of the primary. Triggers write it in the transaction of the change.
 
-So what was rolled back was never in it, and as SQLite has one writer at a time, the order of the
-positions is that of the commits. An entry is one of
+So the log has no change that was rolled back. SQLite has one writer at a time, so the order of the
+positions is the order of the commits. These are the kinds of entries:
 
 ========  ==============  ==========================================================
 change    table_name      c1, c2, c3…
 ========  ==============  ==========================================================
 put       of the row      the row: its columns, less the generated ones, in order
 delete    of the row      the row's primary key
-schema    NULL            NULL: here the schema changed, and the log begins anew
+schema    NULL            NULL: the schema changed here, and the log starts again
 ========  ==============  ==========================================================
 
-"put" is an INSERT OR REPLACE, whether the row is new or not: so it does on a replica what REPLACE,
-ON CONFLICT and cascades of the database did on the primary, whose own deletes no trigger may see.
+"put" is an INSERT OR REPLACE, whether the row is new or not. So it repeats on a replica the effect
+of REPLACE, ON CONFLICT and cascades of the database. Triggers may not see the deletes that these
+make on the primary.
 
-The columns have no type, so that a value is logged as it is. JSON, or anything else that is text,
-would round a float (``json_object('x', 0.1 + 0.2)`` is ``{"x":0.3}``), and has no blobs.
+The columns have no type, so a value is logged unchanged. JSON, or another text format, would round
+a float (``json_object('x', 0.1 + 0.2)`` is ``{"x":0.3}``), and has no blobs.
 
-What it doesn't see: virtual tables, such as those of full-text search, and ``sqlite_sequence``.
-These come with a snapshot only.
+The log does not contain changes of virtual tables, such as those of full-text search, and of
+``sqlite_sequence``. Only a snapshot copies these.
 """
 
 from itertools import groupby
 
 from replication.files import ReplicationError
 
-KEEP = 100_000  # entries that stay, for a replica that is not being brought up to date
+KEEP = 100_000  # the latest entries, which stay for a replica that is stopped
 
 TABLES = """
     CREATE TABLE IF NOT EXISTS replication_log (
@@ -47,14 +48,15 @@ def listing(names, prefix=""):
 
 
 def values(count):
-    """Return the names of the log's first columns for values."""
+    """Return the names of the first ``count`` columns of the log that hold values."""
     return ", ".join(f"c{n}" for n in range(1, count + 1))
 
 
 def replicated_tables(connection):
     """Return a dict of the tables that are replicated: ``{name: (columns, primary key)}``.
 
-    Both are lists of names of columns. Generated columns are left out: a replica computes its own.
+    Both are lists of names of columns. Generated columns are left out, because a replica computes
+    them itself.
     """
     rows = connection.execute(
         """
@@ -74,7 +76,7 @@ def replicated_tables(connection):
 
 
 def triggers(table, columns, key):
-    """Yield the SQL of the triggers that log what happens to a table."""
+    """Yield the SQL of the triggers that log the changes of a table."""
 
     def entry(change, row, names, where=""):
         name = "'" + table.replace("'", "''") + "'"
@@ -93,7 +95,7 @@ def triggers(table, columns, key):
 
 
 def schema(connection, database="main"):
-    """Return the SQL of all tables, indexes, views and triggers, less the tables of this app."""
+    """Return the SQL of all tables, indexes, views and triggers, without those of this app."""
     rows = connection.execute(
         f"SELECT sql FROM {database}.sqlite_master "
         "WHERE sql IS NOT NULL AND tbl_name NOT GLOB 'replication_*' ORDER BY type, name"
@@ -113,9 +115,9 @@ def remove_triggers(connection):
 def install(connection, after=0):
     """Make the log and its triggers, or make them fit a schema that has changed.
 
-    To be called in a transaction. A new log begins after the position given. A change of schema,
-    and triggers that were dropped on the way, are an entry of the log. Raises ReplicationError for
-    a table without a primary key.
+    Call this in a transaction. A new log begins after the position ``after``. If the schema has
+    changed, or if triggers were dropped in between, the log gets a "schema" entry. Raises
+    ReplicationError for a table without a primary key.
     """
     for statement in TABLES.split(";\n"):  # executescript() would commit the caller's transaction
         connection.execute(statement)
@@ -130,8 +132,8 @@ def install(connection, after=0):
     for table, (columns, key) in tables.items():
         if not key:
             raise ReplicationError(
-                f"Table {table} has no primary key, so that the log can't tell its rows apart: "
-                "give it one, then run: python manage.py migrate"
+                f"Table {table} has no primary key, so the log can't identify its rows. Add a "
+                "primary key, then run: python manage.py migrate"
             )
         for trigger in triggers(table, columns, key):
             connection.execute(trigger)
@@ -148,7 +150,7 @@ def install(connection, after=0):
 
 
 def prune(connection, applied):
-    """Forget the entries up to the position ``applied``, but none of the latest KEEP."""
+    """Delete the entries up to the position ``applied``, but none of the latest KEEP."""
     connection.execute(
         "DELETE FROM replication_log "
         "WHERE position <= min(?, (SELECT max(position) FROM replication_log) - ?)",

@@ -1,9 +1,9 @@
-"""Puts a replica in the place of a primary that is lost.
+"""Replaces a lost primary by a replica.
 
-A server's replica is told to take writes (``pg_promote()``), the other replicas to follow it, and
-the application to write to it; where ``DATABASES`` names several hosts for an alias, PostgreSQL's
-driver finds the new primary by itself. Here an alias is a file, so the primary's file gets what the
-replica holds.
+On servers, a command makes the replica accept writes (``pg_promote()``). Then the other replicas
+must follow it, and the application must write to it. If ``DATABASES`` names several hosts for an
+alias, PostgreSQL's driver finds the new primary by itself. Here an alias is a file, so the data of
+the replica is copied into the primary's file.
 """
 
 import shutil
@@ -20,24 +20,26 @@ from replication.snapshot import DAMAGED, place
 
 
 class Promotion(NamedTuple):
-    position: int  # of the replica
+    position: int  # the position of the replica
     caught_up_at: float  # as in applier.Standing
-    last: int | None  # the last position of the old primary, or None if it didn't answer
-    kept: str | None  # the name of the file that the old primary was copied to, if there was one
+    last: int | None  # the last position of the old primary, or None if it was lost
+    kept: str | None  # the file that the old primary was copied to, or None if it had no file
 
 
 def promote(primary, replica, force=False):
-    """Make the primary what the replica is, with a new log; return a Promotion.
+    """Copy the replica into the primary's file, with a new log. Return a Promotion.
 
-    The old primary's file is kept under another name. All replicas, this one too, need a snapshot.
-    Triggers that were the primary's own, beside the log's, are to be made again.
-    Raises ReplicationError when the primary still answers, unless ``force`` is true, when it is
-    there and can't be asked, whatever ``force`` is, and when another promotion is running;
-    NeedsSnapshot when the replica is missing or broken.
+    The old primary's file is copied to another name. All replicas need a new snapshot, this replica
+    too. A replica has no triggers, so triggers other than those of the log must be created again.
+
+    Raises ReplicationError if the primary still answers, unless ``force`` is true. Raises it, even
+    with ``force``, if the primary exists but can't be read, and if another promotion is running.
+    Raises NeedsSnapshot if the replica is missing or broken.
     """
     if not replica.exists():
         raise NeedsSnapshot("missing")
-    # The primary too: of two replicas that are promoted at a time, the second finds a primary.
+    # The primary is locked too. So if two replicas are promoted at a time, the second promotion
+    # finds that there is a primary.
     with closing(hold(replica)), closing(hold(primary)), closing(sqlite3.connect("")) as copy:
         with errors_name(replica), closing(connect(replica, "ro")) as source:
             read_position(source)
@@ -46,11 +48,11 @@ def promote(primary, replica, force=False):
         last = last_position(primary)
         if last is not None and not force:
             raise ReplicationError(
-                f"The primary answers: it is at position {last}, and {replica.name} at {position}. "
-                "To go back to what the replica holds all the same, use --force."
+                f"The primary still answers. It is at position {last}, and {replica.name} is at "
+                f"position {position}. To replace the primary all the same, use --force."
             )
         copy.execute("DROP TABLE replication_position")
-        # The positions go on, as readers carry those of the old log.
+        # The positions continue, because users carry positions of the old log.
         log.install(copy, after=max(position, last or 0))
         copy.commit()
         with errors_name(primary):
@@ -62,8 +64,8 @@ def promote(primary, replica, force=False):
 def last_position(primary):
     """Return the last position of the primary's log, or None for a primary that is lost.
 
-    That is one whose file is missing, empty or damaged. An error that may pass, as a lock does,
-    says nothing of the kind: it raises ReplicationError.
+    A primary is lost if its file is missing, empty or damaged. An error that may be temporary, such
+    as a lock, raises ReplicationError instead.
     """
     if not primary.exists():
         return None
@@ -71,10 +73,10 @@ def last_position(primary):
         with closing(connect(primary, "ro")) as connection:
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
             if not tables:
-                return None  # who opens a file that is missing leaves an empty one
+                return None  # opening a missing file creates an empty file
             if "replication_log" not in tables:
                 return 0
-            # Not the last entry: the log may have been pruned.
+            # The last entry of the log may have been pruned, so its position is read from here.
             (last,) = connection.execute(
                 "SELECT max(seq) FROM sqlite_sequence WHERE name = 'replication_log'"
             ).fetchone()
@@ -83,31 +85,31 @@ def last_position(primary):
         if error.sqlite_errorname in DAMAGED:
             return None
         raise ReplicationError(
-            f"The primary, {primary.name}, is there and can't be asked: {error}. It may be busy: "
-            "try again. If it is lost, move its file away first."
+            f"The primary, {primary.name}, exists but can't be read: {error}. It may be busy, so "
+            "try again. If it is lost, rename its file first."
         ) from error
 
 
 def keep(primary):
-    """Copy the primary's file, as far as there is one; return the name of the copy."""
+    """Copy the primary's file, if it exists. Return the name of the copy, or None."""
     if not primary.exists():
         return None
     path = unused(primary)
     try:
         with closing(connect(primary, "rw")) as source, closing(sqlite3.connect(path)) as copy:
-            source.backup(copy)  # what is in the write-ahead log too
+            source.backup(copy)  # including the write-ahead log
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorname not in DAMAGED:
             path.unlink()
             raise
-        for suffix in ("", "-wal"):  # damaged, but someone may want to look at it
+        for suffix in ("", "-wal"):  # damaged, but somebody may want to examine it
             if (file := primary.with_name(primary.name + suffix)).exists():
                 shutil.copy(file, path.with_name(path.name + suffix))
     return path.name
 
 
 def unused(primary):
-    """Create an empty file, whose name is the primary's and the time; return its Path."""
+    """Create an empty file, named after the primary and the time. Return its Path."""
     name = f"{primary.name}.{time.strftime('%Y%m%d-%H%M%S')}"
     for suffix in chain([""], (f"-{n}" for n in count(2))):
         path = primary.with_name(name + suffix)

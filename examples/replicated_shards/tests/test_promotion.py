@@ -77,7 +77,7 @@ def test_of_one_shard(customers, shop, capsys):
     lose(shop, "shard0")
     call_command("promote", "shard0_replica2")
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("shard0.sqlite3 is now what shard0_replica2 was, at position ")
+    assert lines[0].startswith("shard0.sqlite3 now has the data of shard0_replica2, at position ")
     assert [line.split(":")[0] for line in lines[2:]] == ["shard0_replica1", "shard0_replica2"]
     with reading.scope():
         aliases = gather.each(CUSTOMERS, lambda rows: rows.db)
@@ -286,7 +286,7 @@ def test_no_shard_to_mend(customers):
 
 
 def test_the_primary_answers(customers, shop):
-    with pytest.raises(CommandError, match="^The primary answers: it is at position"):
+    with pytest.raises(CommandError, match="^The primary still answers. It is at position"):
         call_command("promote", "shard0_replica1")
     check(customers)
 

@@ -10,10 +10,10 @@ from replicas.failover import fail_over
 
 
 def leave_constraints_to_the_primary(connection, **kwargs):
-    """Have no foreign key of a replica checked: its primary has checked it.
+    """Switch off the check of foreign keys on a replica: its primary has checked them.
 
-    A TestCase does so at its end, in each of its databases; and in a ``MIRROR`` on SQLite it would
-    find the table locked, by its own transaction.
+    At its end, a TestCase checks the foreign keys of each of its databases. In a ``MIRROR`` on
+    SQLite this check would fail, because the table is locked by the TestCase's own transaction.
     """
     if any(connection.alias in aliases for aliases in settings.REPLICAS.values()):
         connection.features.can_defer_constraint_checks = False
@@ -39,18 +39,18 @@ class ReplicasConfig(AppConfig):
 
 
 def forget_settings(**kwargs):
-    """Work out anew what is kept of the settings: tests change them."""
+    """Clear what is cached of the settings, because tests change settings."""
     reading.is_primary_only.cache_clear()
     consistency.unnoted_tables.cache_clear()
 
 
 def wrap_queries(connection, **kwargs):
-    """Have the queries of each connection watched, whichever thread opens it."""
+    """Wrap the queries of each connection, in whichever thread the connection is opened."""
     wrapper = {
         **dict.fromkeys(settings.REPLICAS, note_writes),
         **{alias: fail_over for aliases in settings.REPLICAS.values() for alias in aliases},
     }.get(connection.alias)
     if wrapper and wrapper not in connection.execute_wrappers:
-        # In front: a connection may be opened within an execute_wrapper() block, which takes away
-        # the last one when it ends.
+        # At the start of the list: a connection may be opened within an execute_wrapper() block,
+        # and such a block removes the last wrapper when it ends.
         connection.execute_wrappers.insert(0, wrapper)

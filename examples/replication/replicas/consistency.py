@@ -1,4 +1,4 @@
-"""Read your writes: who has written sees it at the next read, whichever database that read asks."""
+"""Read-your-writes: each user sees their own writes at the next read, from any database."""
 
 import re
 from contextlib import contextmanager, nullcontext
@@ -14,13 +14,14 @@ from django.utils.crypto import get_random_string
 
 from replicas import reading
 
-# Of a primary. A cookie has a few letters more, which are others after each write: of two answers
-# to one browser, neither can put its position in place of the other's, whichever comes first.
+# With the alias of a primary. The name of a cookie also has a few random letters, new ones for each
+# write. So when a browser sends two requests at a time, their responses set two cookies, and
+# neither replaces the position of the other.
 COOKIE = "position_{}"
-HEADER = "Position-{}"  # the same in a header, for clients that keep no cookies
+HEADER = "Position-{}"  # the same position in a header, for clients without cookies
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS", "TRACE"}
 
-# Not a list of what writes, which would have to be complete.
+# A list of reads, not of writes: a list of writes would have to be complete.
 READS = re.compile(
     r"[\s(]*(SELECT|VALUES|EXPLAIN|SHOW|PRAGMA|BEGIN|SAVEPOINT|RELEASE|ROLLBACK|SET)\b", re.I
 )
@@ -31,14 +32,15 @@ def is_read(sql):
     sql = str(sql)
     if READS.match(sql) is None:
         return False
-    # EXPLAIN ANALYZE runs what it explains, SELECT INTO makes a table, and a second statement may
-    # follow. A word in a text is not worth a closer look: a write too many costs little.
+    # EXPLAIN ANALYZE runs the statement, SELECT INTO makes a table, and a second statement may
+    # follow a semicolon. These words may also be in a quoted text. Then a read counts as a write,
+    # which costs little.
     words = sql.upper()
     return not (";" in sql.rstrip("; \n") or " INTO " in words or "ANALY" in words)
 
 
 def note_writes(execute, sql, params, many, context):
-    """Wrap the execution of a query on a primary: the current scope notes each write."""
+    """Wrap the execution of a query on a primary, to record each write in the current scope."""
     primary = (reading.current() or {}).get(context["connection"].alias)
     if primary is None or is_read(sql) or not reading.are_noted() or is_unnoted(sql):
         return execute(sql, params, many, context)
@@ -49,7 +51,7 @@ def note_writes(execute, sql, params, many, context):
 
 
 def is_unnoted(sql):
-    """Return whether it writes to a table that no replica is ever asked for."""
+    """Return whether the statement writes to a table that is never read from a replica."""
     match = WRITES_TO.match(str(sql))
     return match is not None and match[1] in unnoted_tables()
 
@@ -64,18 +66,19 @@ def unnoted_tables():
 
 
 class ReadYourWritesMiddleware:
-    """Give each request a scope, ``request.reading``, and each writer a cookie with the position.
+    """Open a scope for each request, ``request.reading``. After a write, set a cookie.
 
-    The next requests of the same browser carry the position of its last write to a primary, and
-    are read, as far as that primary's rows go, from databases that have reached it. What wrote was
-    a statement, be it in a POST or in a GET. A request whose method is made for writing reads from
-    the primaries throughout: what it checks before it writes has to be true now.
+    The cookie has the position of the primary after the write. The next requests of this browser
+    send it, and read the rows of this primary only from databases that have reached the position.
+    A request counts as a write if it executed a statement that writes, whether it was a POST or a
+    GET. A request with an unsafe method, such as POST, reads only from the primaries, because it
+    may check a row before it writes, and the check needs the current row.
 
-    A streamed body is made in the scope of its request, but after its headers. So what it writes
-    has no position yet: it is pinned to the primary for a while, whoever had a streamed answer to
-    a request whose method is made for writing, or from a view that called ``note_write()``.
+    A streamed body is produced in the scope of its request, but after the headers. So a write in
+    the body has no position yet. Therefore the browser is pinned to the primary after a streamed
+    response if the method of the request was unsafe, or if the view called ``note_write()``.
 
-    Raises ImproperlyConfigured where the app is not installed: then nothing would note a write.
+    Raises ImproperlyConfigured if the app is not installed, because no write would be detected.
     """
 
     sync_capable = async_capable = True
@@ -83,7 +86,7 @@ class ReadYourWritesMiddleware:
     def __init__(self, get_response):
         if not apps.is_installed("replicas"):
             raise ImproperlyConfigured(
-                "ReadYourWritesMiddleware notes no write without its app: add "
+                "ReadYourWritesMiddleware detects no write without its app, so add "
                 '"replicas" to INSTALLED_APPS.'
             )
         self.get_response = get_response
@@ -105,7 +108,7 @@ class ReadYourWritesMiddleware:
             if any(primary.last_write for primary in request.reading.values()):
                 await sync_to_async(carry_positions)(request, response)
             else:
-                carry_positions(request, response)  # asks no database
+                carry_positions(request, response)  # needs no query
             stream_in_scope(response)
         return response
 
@@ -121,7 +124,7 @@ def scope_of(request):
 
 
 def positions_of(request, alias):
-    """Return the positions that a request came with, by the names of the cookies, or headers."""
+    """Return the positions in a request's cookies and header, by the name of the cookie."""
     header = HEADER.format(alias.replace("_", "-"))
     tokens = {
         name: token
@@ -135,24 +138,24 @@ def positions_of(request, alias):
         try:
             positions[name] = signer(alias).unsign(token.strip(), max_age=cookie_age())
         except signing.BadSignature:
-            continue  # not ours, or from before the longest lag
+            continue  # a wrong signature, or older than the longest lag
     return positions
 
 
 def signer(alias):
-    # The salt: a position that was taken on another engine does not count.
+    # With this salt, a position of another engine is invalid.
     return signing.TimestampSigner(salt=f"{__name__} {alias} {settings.REPLICA_POSITION}")
 
 
 def carry_positions(request, response):
-    """Give the browser a cookie for each primary that the request wrote to, or may yet."""
+    """Set a cookie for each primary that the request wrote to, or that its body may write to."""
     streams = response.streaming and not isinstance(response, FileResponse)
     for alias, primary in request.reading.items():
         may_write = streams and request.method not in SAFE_METHODS
         if not (primary.last_write or may_write):
             primary.answered = True
             continue
-        # Taken anew: this browser may have made another request meanwhile, and written.
+        # A new position: another request of this browser may have written in the meantime.
         position = reading.PINNED if streams else primary.take_position()
         token = signer(alias).sign(position)
         response.headers[HEADER.format(alias.replace("_", "-"))] = token
@@ -165,13 +168,13 @@ def carry_positions(request, response):
         )
         for name, before in positions_of(request, alias).items():
             if name in request.COOKIES and before != reading.PINNED:
-                # What has reached the new position has reached this one.
+                # A database that has reached the new position has reached this position too.
                 response.delete_cookie(name, **cookie_settings("DOMAIN", "PATH", "SAMESITE"))
         primary.answered = not streams
 
 
 def stream_in_scope(response):
-    """Let a streamed body read as its request does: from the same replica, say."""
+    """Let a streamed body read in the scope of its request, for example from the same replica."""
     if not response.streaming or isinstance(response, FileResponse):
         return
     steps = reading.in_async_steps if response.is_async else reading.in_steps
@@ -179,9 +182,9 @@ def stream_in_scope(response):
 
 
 def cookie_settings(*names):
-    """Return those of the cookie, which are the session cookie's unless a setting says otherwise.
+    """Return attributes of the cookie: those of the session cookie, unless a setting differs.
 
-    Then each host, and each page, that knows who the user is also knows what the user has written.
+    So the browser sends the cookie to each host and page to which it sends the session cookie.
     """
     return {
         name.lower(): getattr(
@@ -192,6 +195,6 @@ def cookie_settings(*names):
 
 
 def cookie_age():
-    # A replica that lacks a write from longer ago is not read from, so nobody needs to carry the
-    # position any further. Twice, because clocks differ.
+    # A replica that lacks an older write is too far behind to be read from, so the cookie is not
+    # needed any longer. The time is doubled because clocks differ.
     return 2 * settings.REPLICA_MAX_LAG

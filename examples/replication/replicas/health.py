@@ -1,4 +1,4 @@
-"""Which replicas are fit to be read from."""
+"""Which replicas may be read from: those that answer, and that are not too far behind."""
 
 import logging
 from math import isfinite
@@ -13,20 +13,21 @@ logger = logging.getLogger("replicas")
 
 ADDRESS = ("NAME", "HOST", "PORT")
 
-_retry_at = {}  # the replicas that are skipped, and the ``monotonic()`` time to try each again
+_retry_at = {}  # by the alias of a skipped replica, the ``monotonic()`` time of the next try
 _lock = Lock()
 
 
 def position():
-    """Return the object that knows how positions are read: see ``positions``."""
+    """Return an object that reads positions: see ``positions``."""
     return import_string(settings.REPLICA_POSITION)()
 
 
 def seconds_behind(alias):
-    """Return how many seconds the replica is behind, or None while it is not fit to be read from.
+    """Return how many seconds the replica is behind, or None if it must not be read from.
 
-    It is not fit when it is missing, broken, or more than ``REPLICA_MAX_LAG`` seconds behind. Then
-    it is skipped for ``REPLICA_RETRY`` seconds, by the whole process, before it is tried again.
+    A replica must not be read from if it is missing, if it is broken, or if it is more than
+    ``REPLICA_MAX_LAG`` seconds behind. Then the whole process skips the replica for
+    ``REPLICA_RETRY`` seconds, and tries it again after that.
     """
     if not _is_due(alias):
         return None
@@ -36,13 +37,10 @@ def seconds_behind(alias):
         skip(alias, error)
         return None
     if behind > settings.REPLICA_MAX_LAG:
-        known = isfinite(behind)
-        skip(
-            alias, f"it is {behind:.0f} s behind" if known else "it can't say how far behind it is"
-        )
+        skip(alias, f"it is {behind:.0f} s behind" if isfinite(behind) else "its lag is unknown")
         return None
     if _retry_at.pop(alias, None):
-        # A warning too, for those who saw the first.
+        # A warning too, so that it is logged wherever the first warning was logged.
         logger.warning("%s is read from again.", alias)
     return max(behind, 0.0)
 
@@ -58,21 +56,21 @@ def _measure(connection):
     except Error:
         if not may_reopen:
             raise
-    # It may be the connection that is at fault: to a file that has been replaced since, or to a
-    # server that has been restarted. So another one is asked. This one is never closed here:
-    # somebody may be iterating over a cursor of it.
+    # The cause may be the connection: the file was replaced, or the server was restarted. So a new
+    # connection is tried. The old connection is not closed here, because other code may still
+    # iterate over one of its cursors.
     other = connection.copy()
     try:
         behind = position().seconds_behind(other)
     finally:
         other.close()
     if behind <= settings.REPLICA_MAX_LAG:
-        connection.connection = None  # its cursors keep the old one, for as long as they need it
+        connection.connection = None  # cursors keep the old connection as long as they need it
     return behind
 
 
 def answers(connection):
-    """Return whether the database answers on this connection, which is not closed for it."""
+    """Return whether the database answers on this connection. The connection stays open."""
     try:
         position().seconds_behind(connection)
     except Error:
@@ -91,7 +89,7 @@ def reached(alias, wanted):
 
 
 def skip(alias, reason):
-    """Read from others for ``REPLICA_RETRY`` seconds. It is logged once, not at each retry."""
+    """Skip the replica for ``REPLICA_RETRY`` seconds. Log this once, not at each retry."""
     with _lock:
         news = alias not in _retry_at
         _retry_at[alias] = monotonic() + settings.REPLICA_RETRY
@@ -111,22 +109,23 @@ def _is_due(alias):
         now = monotonic()
         if now < _retry_at.get(alias, 0):
             return False
-        # One at a time tries: to find that a server is away may take until the timeout.
+        # Only one thread tries: if the server does not answer, this may last until the timeout.
         _retry_at[alias] = now + settings.REPLICA_RETRY
     return True
 
 
 def _is_the_primary(connection):
-    """Return whether this is a primary by another name: a test's MIRROR, or a site with one."""
+    """Return whether the entry is that of a primary: in tests with MIRROR, or with one database."""
     return any(same_entry(connection, connections[primary]) for primary in settings.REPLICAS)
 
 
 def same_entry(connection, other):
-    """Return whether the entries of both in ``DATABASES`` lead to one database.
+    """Return whether both entries in ``DATABASES`` have the same address.
 
-    Where they don't, they may lead to one all the same: ``positions`` asks a server that can tell.
+    Two different entries may still lead to the same server: ``positions`` asks the server.
     """
-    # A host of a list is chosen by OPTIONS, and a service is named there. SQLite's are of no place.
+    # On a server, OPTIONS can choose one host of a list, or name a service. On SQLite, OPTIONS do
+    # not change which file is opened.
     keys = ADDRESS if connection.vendor == "sqlite" else (*ADDRESS, "OPTIONS")
     its, theirs = connection.settings_dict, other.settings_dict
     return all(its[key] == theirs[key] for key in keys)

@@ -1,15 +1,15 @@
-"""How far a database has come. This is all that changes with the engine.
+"""The position of a database in the primary's log. Only this module depends on the engine.
 
-A position is a place in the primary's log, as text that fits a cookie and a header: without a
-comma. ``REPLICA_POSITION`` in the settings names the class in use. Each has a ``vendor``, Django's
-name for the engine that it is for, and the same three methods:
+A position is a string without a comma, so that it can be stored in a cookie and sent in a header.
+The setting ``REPLICA_POSITION`` names the class that the project uses. Each class has a ``vendor``,
+which is Django's name for its engine, and the same three methods:
 
 ``written(connection)``
-    the position of the primary, whose connection it is: all that is committed is at or before it;
+    Return the position of the primary. All that is committed is at or before this position.
 ``reached(connection, position)``
-    whether the replica has applied all up to ``position``;
+    Return whether the replica has applied the log up to ``position``.
 ``seconds_behind(connection)``
-    how old the replica's data are, at most: infinity, when it cannot say.
+    Return how old the replica's data is at most, or infinity if this is unknown.
 
 All three raise ``django.db.Error`` when the database does not answer.
 """
@@ -29,8 +29,8 @@ from django.db import Error, NotSupportedError, OperationalError, connections
 def ask(connection, sql, *params):
     """Return the first row, or None.
 
-    By a cursor of the backend's own: a look at the position is no query of the page. So it is not
-    among the queries at its foot, and is not sent to another database when this one fails.
+    Use a cursor of the database backend, without execute wrappers. So the query for a position is
+    not listed among the queries of the page, and is not sent to the primary if the replica fails.
     """
     connection.ensure_connection()
     with connection.wrap_database_errors, closing(connection.create_cursor()) as cursor:
@@ -39,7 +39,7 @@ def ask(connection, sql, *params):
 
 
 def file_of(connection):
-    """Return what tells an SQLite database's file from another of its name, or None without one."""
+    """Return the identity of an SQLite database's file, or None if there is no file."""
     name = str(connection.settings_dict["NAME"])
     try:
         status = os.stat(url2pathname(urlsplit(name).path) if name.startswith("file:") else name)
@@ -51,15 +51,16 @@ def file_of(connection):
 class LogPosition:
     """The position in the log of the app ``replication``.
 
-    SQLite opens a file first, and at the first read its journal, by name. If the replica is removed
-    and made anew in between, the rows are the old file's, and the position is the new one's. So a
-    connection that is opened here is of no use where another file has the name by then.
+    SQLite opens the database file first, and its journal at the first read, by name. If the replica
+    was replaced between the two, the rows would come from the old file and the position from the
+    new file. So a new connection is closed again if the file has been replaced.
     """
 
     vendor = "sqlite"
 
     def written(self, connection):
-        # The last that was given out. The log may have been pruned: its table may be empty.
+        # The last position that was assigned. The log may have been pruned, so its table may be
+        # empty.
         row = ask(connection, "SELECT seq FROM sqlite_sequence WHERE name = 'replication_log'")
         return str(row[0] if row else 0)
 
@@ -91,9 +92,9 @@ class PostgresPosition:
     vendor = "postgresql"
 
     def written(self, connection):
-        # To be asked after COMMIT, as we do. pg_current_wal_insert_lsn() may be ahead of what is
-        # sent to the replicas, for as long as nobody commits. But a COMMIT that waits for no disk
-        # may not be in pg_current_wal_lsn() yet.
+        # This must be called after COMMIT. pg_current_wal_insert_lsn() may be ahead of the log that
+        # is sent to the replicas, until the next COMMIT. But with synchronous_commit = off, a
+        # COMMIT does not wait for the disk, and may not be in pg_current_wal_lsn() yet.
         return ask(
             connection,
             """
@@ -112,11 +113,12 @@ class PostgresPosition:
         return reached is True if in_recovery else self.is_the_primary(connection)
 
     def seconds_behind(self, connection):
-        # Two times are bounds, and the later one is the better: that of the last COMMIT that was
-        # applied, and that of the primary's last message, when all that it had then is applied.
-        # A primary that nobody writes to sends a message when it is asked for one, which is every
-        # wal_receiver_timeout / 2. Whoever lacks pg_read_all_stats sees NULL for a message. Before
-        # the first message of a connection both its times are when the connection was begun.
+        # The data is at least as new as each of two times, so the later time counts: the time of
+        # the last COMMIT that was applied, and the time of the primary's last message, if all that
+        # the message announced is applied. An idle primary sends a message when the standby asks
+        # for it, every wal_receiver_timeout / 2. Without pg_read_all_stats, the columns of the
+        # message are NULL. Before the first message of a connection, both columns have the time
+        # at which the connection started.
         in_recovery, seconds = ask(
             connection,
             """
@@ -136,10 +138,11 @@ class PostgresPosition:
         return inf if seconds is None else float(seconds)
 
     def is_the_primary(self, connection):
-        """Return whether both aliases lead to one server, and not to two that take writes.
+        """Return whether the replica's connection leads to the server of the primary.
 
-        So it is in a test with ``MIRROR``, and where the driver found no standby in a list of
-        hosts. No setting tells: a name is looked up elsewhere, a service is a file's.
+        This happens in a test with ``MIRROR``, and when the driver found no standby in a list of
+        hosts. The settings cannot show it: a host name is resolved by DNS, and a service is
+        defined in a file. This server accepts writes, so if it is another one, two servers do.
         """
         primary = connections[connection.settings_dict["TEST"]["MIRROR"]]
         started = "SELECT pg_postmaster_start_time()"  # in microseconds
@@ -149,25 +152,25 @@ class PostgresPosition:
 class MariaDBPosition:
     """The position in the binary log (GTID) of MariaDB's replication.
 
-    No privilege is needed: all that is asked for is a variable of the server, and none is the
-    connection's own, as ``@@last_gtid`` is, which a new connection does not have.
+    No privilege is needed, because all queries read variables of the server. ``@@last_gtid`` is not
+    used, because it is a variable of one connection, and a new connection does not have it.
 
-    The server of a replica can't tell how old its data are. ``Seconds_Behind_Master`` of ``SHOW
-    SLAVE STATUS`` (which needs SLAVE MONITOR) is 0 when all that has been *received* is applied,
-    and so for ``slave_net_timeout`` after the primary was last heard of. So each process notes
-    where its primary is, once in a second: a replica that has reached a place has all that was
-    committed when it was noted. A primary that does not answer is not asked for a while: its
-    replicas grow old by the clock then, and the last place is the bound.
+    A replica's server cannot tell how old its data is. ``Seconds_Behind_Master`` of ``SHOW SLAVE
+    STATUS`` (which needs SLAVE MONITOR) is 0 when all that was *received* is applied. It stays 0
+    for ``slave_net_timeout`` seconds after the last message from the primary. So each process
+    samples the position of its primary once a second. A replica that has reached the position of a
+    sample has all that was committed at the time of the sample. A primary that does not answer is
+    not asked again for a while. Until then the last sample counts, and the lag grows.
     """
 
     vendor = "mysql"
 
     EACH = 1  # seconds between two samples
-    PATIENCE = 0.05  # seconds that a replica is given for a sample that was taken just now
+    PATIENCE = 0.05  # seconds to wait for a replica to reach a new sample
     TIMEOUT = 1  # seconds that a primary may take to answer
 
     _samples = {}  # by the alias of a primary, oldest first: (monotonic() time, server, position)
-    _sample_at = {}  # by the alias of a primary, the time of the next
+    _sample_at = {}  # by the alias of a primary, the time of the next sample
     _lock = Lock()
 
     def written(self, connection):
@@ -191,28 +194,28 @@ class MariaDBPosition:
         server, applied = self._applied(connection)
         for noted_at, primary, position in reversed(samples):
             if server == primary:
-                return 0.0  # the primary by another name: as in a test, or after a promotion
+                return 0.0  # the server of the primary: in a test, or after a promotion
             if _has_reached(applied, position):
                 return monotonic() - noted_at
         return inf
 
     def _applied(self, connection):
-        """Return which server it is, and the position that it has applied."""
+        """Return the identity of the server, and the position that it has applied."""
         *server, applied = ask(
             connection, "SELECT @@hostname, @@port, @@datadir, @@server_id, @@gtid_slave_pos"
         )
         return server, applied.replace(",", "_")
 
     def _sample(self, primary):
-        """Return the samples of the primary, and whether the last of them was taken just now."""
+        """Return the samples of the primary, and whether this call has taken the last sample."""
         with self._lock:
             now = monotonic()
             if now < self._sample_at.get(primary, 0):
                 return self._samples.get(primary, ()), False
             self._sample_at[primary] = now + settings.REPLICA_RETRY  # until it has answered
-        # A connection of its own, which waits for no longer than this, whatever the settings say. A
-        # new one, which goes to where the address leads by now: an old one might stay for ever with
-        # a server that is no primary any more, and whose position no longer moves.
+        # A separate connection, with short timeouts. It is new for each sample, and so goes to the
+        # server that the address leads to now. An old connection could stay open to a server that
+        # is not the primary any more, and whose position does not change.
         connection = connections[primary].copy()
         limits = dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), self.TIMEOUT)
         connection.settings_dict["OPTIONS"] = connection.settings_dict["OPTIONS"] | limits
@@ -231,7 +234,7 @@ class MariaDBPosition:
 
 
 def _has_reached(applied, position):
-    """Return whether one GTID position is at or after another, in each domain that it names."""
+    """Return whether ``applied`` is at or after ``position``, in each GTID domain of the latter."""
     applied, wanted = (
         {gtid.split("-")[0]: int(gtid.split("-")[2]) for gtid in text.split("_") if gtid}
         for text in (applied, position)

@@ -1,10 +1,10 @@
-"""Replication for SQLite, to learn from: it plays the part of what a database server does itself.
+"""Replication for SQLite, for learning. A database server replicates without such an app.
 
-``log`` writes down each change of the primary, in the transaction that makes it; ``snapshot``
-copies the primary whole; ``applier`` brings a copy up to date from the log, in order; ``promotion``
-puts a copy in the place of a primary that is lost. ``files`` knows which alias is which file.
+``log`` records each change of the primary, in the transaction of the change. ``snapshot`` copies
+the whole primary. ``applier`` brings a copy up to date from the log, in order. ``promotion``
+replaces a lost primary by a copy. ``files`` maps aliases to files.
 
-In production use the replication of the database: PostgreSQL's, MariaDB's. It survives the loss of
-a machine, which this does not: all these files are on one disk. There, leave this app out of
-``INSTALLED_APPS``; ``DATABASES``, and how a position is read, are all that changes.
+In production, use the replication of your database server, such as PostgreSQL or MariaDB. It
+survives the loss of a machine. This app does not, because all its files are on one disk. There,
+remove this app from ``INSTALLED_APPS``. Only ``DATABASES`` and ``REPLICA_POSITION`` change.
 """

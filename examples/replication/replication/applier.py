@@ -1,8 +1,8 @@
 """Brings a replica up to date from the log: in order, in one transaction with its position.
 
-Both files are open on one connection, the primary read-only as ``source``, so that the rows go from
-file to file inside SQLite. What is applied in one go ends where a transaction of the primary ended:
-readers of a replica see states that the primary was in, and no other.
+One connection has both files open, the primary read-only as ``source``. So SQLite copies the rows
+from file to file. Each transaction of the applier ends where a transaction of the primary ended. So
+readers of a replica see only states that the primary had too.
 """
 
 import sqlite3
@@ -25,17 +25,17 @@ from replication.files import (
 )
 
 BATCH = 5_000  # entries in one statement
-HEARTBEAT = 0.5  # seconds after which a replica is told again that it is up to date
+HEARTBEAT = 0.5  # seconds after which an idle replica gets a new time of being up to date
 
 
 class Standing(NamedTuple):
-    position: int  # the last that the replica has applied
-    caught_up_at: float  # the time when it had applied all there was, in seconds since 1970
+    position: int  # the last position that the replica has applied
+    caught_up_at: float  # the time when it had applied the whole log, in seconds since 1970
     last: int  # the last position of the primary
 
 
 def read_position(connection):
-    """Return a replica's position, when it had caught up, and which log these are of."""
+    """Return a replica's position, the time when it had caught up, and the name of the log."""
     try:
         return connection.execute(
             "SELECT position, caught_up_at, log FROM main.replication_position"
@@ -49,7 +49,7 @@ def read_position(connection):
 def standing(connection):
     """Return the Standing of a replica, with the primary attached as ``source``.
 
-    Raises NeedsSnapshot where the log doesn't go on from the replica's position.
+    Raises NeedsSnapshot if the log does not continue at the replica's position.
     """
     position, caught_up_at, name = read_position(connection)
     their_name, first, last = connection.execute(
@@ -60,16 +60,16 @@ def standing(connection):
     if name != their_name:
         raise NeedsSnapshot("a replica of another primary")
     if position < first - 1:
-        raise NeedsSnapshot(f"at position {position}, and the log begins at {first}")
+        raise NeedsSnapshot(f"at position {position}, but the log begins at {first}")
     if position > last:
-        raise NeedsSnapshot(f"at position {position}, and the log ends at {last}")
+        raise NeedsSnapshot(f"at position {position}, but the log ends at {last}")
     return Standing(position, caught_up_at, last)
 
 
 def connect_both(primary, replica, mode):
     """Open a replica, with the primary attached as ``source``.
 
-    Raises NeedsSnapshot where the replica is missing or broken.
+    Raises NeedsSnapshot if the replica is missing or broken.
     """
     snapshot.connect_to_log(primary).close()
     if not replica.exists():
@@ -85,7 +85,7 @@ def connect_both(primary, replica, mode):
 
 
 def identity(path):
-    """Return what tells a file from another that took its place, or None if there is none."""
+    """Return the identity of a file, which changes if the file is replaced, or None."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -94,34 +94,35 @@ def identity(path):
 
 
 class Applier:
-    """Brings one replica up to date, each time that `step` is called; alone, until it is closed.
+    """Brings one replica up to date each time that `step` is called.
 
-    What the primary had committed at some time is applied ``delay`` seconds later.
+    Until it is closed, no other process can do so. Each change is applied ``delay`` seconds after
+    its commit.
     """
 
     def __init__(self, primary, replica, delay=0):
         self.primary, self.replica, self.delay = primary, replica, delay
-        self.position = self.caught_up_at = 0  # as in Standing; the file may have an older time
-        self.applied = self.snapshots = 0  # how many, for a caller to report and to set back
-        self.seen = deque()  # (time, position) pairs: where the log ended, not due yet
+        self.position = self.caught_up_at = 0  # as in Standing, but the file's time may be older
+        self.applied = self.snapshots = 0  # counts, which the caller reports and resets
+        self.seen = deque()  # (time, last position of the log) pairs that are not due yet
         self.connection = self.holder = self.files = self.versions = None
 
     def connect(self):
-        """Open both files, when they aren't open, or when another has taken the place of one."""
+        """Open both files if they are not open, or if one of them has been replaced."""
         files = identity(self.primary), identity(self.replica)
         if self.files == files:
             return
         self.close()
         self.holder = hold(self.replica)
         self.connection = connect_both(self.primary, self.replica, "rw")
-        # The primary has checked what it holds. A COMMIT needn't outlive a loss of power: the
+        # The primary has checked its rows. A COMMIT may be lost in a power failure, because the
         # position would be lost with the rows.
         self.connection.execute("PRAGMA ignore_check_constraints = ON")
         self.connection.execute("PRAGMA synchronous = NORMAL")
         self.files = files
 
     def close(self):
-        """Let go of the replica; the next step opens it again."""
+        """Close the files and release the replica. The next step opens them again."""
         for opened in (self.connection, self.holder):
             if opened:
                 opened.close()
@@ -129,13 +130,13 @@ class Applier:
         self.seen.clear()
 
     def step(self):
-        """Apply what is due.
+        """Apply the changes that are due.
 
-        Raises ReplicationError, or NeedsSnapshot, where the replica can't be brought up to date.
+        Raises ReplicationError, or NeedsSnapshot, if the replica can't be brought up to date.
         """
         with errors_name(self.replica):
             self.connect()
-            now = time.time()  # before the look at the log, which may be later, but not earlier
+            now = time.time()  # before the log is read, so that the time is never too late
             with transaction(self.connection):
                 self.look_at_schemas()
                 position, caught_up_at, last = standing(self.connection)
@@ -150,14 +151,14 @@ class Applier:
                         "UPDATE main.replication_position SET position = ?, caught_up_at = ?",
                         [self.position, self.caught_up_at],
                     )
-        if self.position < until:  # there the schema changed, and only a copy can follow
+        if self.position < until:  # the schema changed there, so the replica needs a new copy
             self.position = snapshot.take(self.primary, self.replica)
             self.snapshots += 1
 
     def due(self, now, last):
-        """Note that the log ends at ``last`` now; return the latest such pair that is due."""
+        """Record that the log ends at ``last`` now. Return the latest such pair that is due."""
         due = None
-        # A thousand of them are enough to be right to a thousandth of the delay.
+        # With a thousand pairs, the error is at most a thousandth of the delay.
         if not self.seen or now - self.seen[-1][0] >= self.delay / 1000:
             self.seen.append((now, last))
         while self.seen and self.seen[0][0] <= now - self.delay:
@@ -165,7 +166,7 @@ class Applier:
         return due
 
     def look_at_schemas(self):
-        """Note the replica's tables; raise ReplicationError where triggers may be missing."""
+        """Read the replica's tables. Raise ReplicationError if triggers may be missing."""
         versions = [
             self.connection.execute(f"PRAGMA {database}.schema_version").fetchone()
             for database in ("main", "source")
@@ -175,16 +176,16 @@ class Applier:
         known = self.connection.execute("SELECT schema FROM source.replication_state").fetchone()
         if known != (log.schema(self.connection, "source"),):
             raise ReplicationError(
-                "The schema of the primary is not the one that its log was made for: a migration "
-                "is running, or has failed. Run: python manage.py migrate"
+                "The schema of the primary has changed, but its log was made for the old schema. A "
+                "migration is running, or has failed. Run: python manage.py migrate"
             )
         self.tables = log.replicated_tables(self.connection)
         self.versions = versions
 
     def apply(self, position, until):
-        """Apply the entries after ``position``, up to one, or to a change of schema.
+        """Apply the entries after ``position``, up to ``until`` or to a change of the schema.
 
-        Returns the position of the last one that was applied.
+        Return the position of the last entry that was applied.
         """
         entries = self.connection.execute(
             "SELECT change, table_name, position / ?, position FROM source.replication_log "
@@ -205,7 +206,7 @@ class Applier:
 
 
 def put(table, columns, key):
-    """Return the SQL that applies a run of "put" entries."""
+    """Return the SQL that applies successive "put" entries of one table."""
     return (
         f"INSERT OR REPLACE INTO main.{log.quote(table)} ({log.listing(columns)}) "
         f"SELECT {log.values(len(columns))} FROM source.replication_log "
@@ -214,7 +215,7 @@ def put(table, columns, key):
 
 
 def delete(table, columns, key):
-    """Return the SQL that applies a run of "delete" entries."""
+    """Return the SQL that applies successive "delete" entries of one table."""
     return (
         f"DELETE FROM main.{log.quote(table)} WHERE ({log.listing(key)}) IN "
         f"(SELECT {log.values(len(key))} FROM source.replication_log "

@@ -10,7 +10,7 @@ def keeps_log(alias):
 
 
 def remove_triggers(using, plan, **kwargs):
-    """Let the migrations pass: SQLite drops no column that a trigger names."""
+    """Drop the triggers before a migration: SQLite does not drop a column that a trigger names."""
     if plan and keeps_log(using):
         with transaction.atomic(using):
             log.remove_triggers(connections[using].connection)
@@ -19,11 +19,12 @@ def remove_triggers(using, plan, **kwargs):
 def install(using, **kwargs):
     """Make the log fit the new schema.
 
-    What was written since the triggers went, by a data migration or by anyone, isn't in the log.
-    But `log.install` notes there that the schema changed, at which each replica is copied anew.
+    The log lacks all that was written while the triggers were dropped, for example by a data
+    migration. But `log.install` records that the schema changed, and then each replica is copied
+    again as a whole.
     """
     if keeps_log(using):
-        # A reader of the log is then never in a writer's way. The file remembers it.
+        # In this mode, reading the log never blocks a writer. The file stores the mode.
         with connections[using].cursor() as cursor:
             cursor.execute("PRAGMA journal_mode = WAL")
         with transaction.atomic(using):

@@ -1,4 +1,4 @@
-"""Snapshot shipping: a replica is a copy of the whole primary, at one position of its log."""
+"""Snapshots: a copy of the whole primary, at one position of its log, becomes a replica."""
 
 import sqlite3
 import time
@@ -8,23 +8,23 @@ from pathlib import Path
 from replication import log
 from replication.files import ReplicationError, connect, errors_name
 
-DAMAGED = ("SQLITE_NOTADB", "SQLITE_CORRUPT")  # SQLite's errors for a file that is no database
+DAMAGED = ("SQLITE_NOTADB", "SQLITE_CORRUPT")  # SQLite's errors for a file that is not a database
 
 
 def take(primary, replica):
-    """Make the replica a copy of the primary; return the position that it is at.
+    """Make the replica a copy of the primary. Return the position of the copy.
 
-    Both are Paths; the replica's file need not exist. Nobody waits: not those who write to the
-    primary, nor those who read the replica.
+    Both are Paths. The replica's file need not exist. This blocks neither writers of the primary
+    nor readers of the replica.
     """
     now = time.time()
-    # A database without a name is a temporary file of SQLite's, gone when its process is.
+    # For a database without a name SQLite uses a temporary file, and deletes it with the process.
     with closing(connect_to_log(primary)) as source, closing(sqlite3.connect("")) as copy:
         with errors_name(primary):
             source.backup(copy)
         (name,) = copy.execute("SELECT log FROM replication_state").fetchone()
         (position,) = copy.execute("SELECT max(position) FROM replication_log").fetchone()
-        # All triggers, as the log has what they wrote on the primary.
+        # All triggers, because the log has the changes that they made on the primary.
         triggers = copy.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
         for (trigger,) in triggers.fetchall():
             copy.execute(f"DROP TRIGGER {log.quote(trigger)}")
@@ -42,11 +42,12 @@ def take(primary, replica):
 
 
 def connect_to_log(primary):
-    """Open the primary for reading; raise ReplicationError where it is missing or has no log."""
+    """Open the primary for reading. Raise ReplicationError if it is missing or has no log."""
     if not primary.exists():
         raise ReplicationError(
-            f"The primary, {primary.name}, is missing. New: python manage.py migrate. "
-            "Lost: python manage.py promote, with the alias of a replica."
+            f"The primary, {primary.name}, is missing. If the project is new, run: python "
+            "manage.py migrate. If the primary was lost, run: python manage.py promote, with the "
+            "alias of a replica."
         )
     connection = connect(primary, "ro")
     try:
@@ -62,20 +63,20 @@ def connect_to_log(primary):
 
 
 def place(copy, target):
-    """Make the file ``target`` hold what the connection ``copy`` does.
+    """Copy the database of the connection ``copy`` into the file ``target``.
 
-    In the file, in one transaction, and not by a new file in the old one's place: that would leave
-    those who have the old one open to read it for ever, and beside it a journal that SQLite would
-    take for the new one's. In WAL mode those who are reading see the old content until they are
-    done, and the new one from then on; and a process that is killed at this leaves the old one.
+    The content is replaced in one transaction. The file itself is not replaced, because processes
+    that have the old file open would continue to read it, and SQLite would use the old file's
+    journal for the new file. In WAL mode, a reader sees the old content until its transaction ends,
+    and the new content after that. If this process is killed, the old content stays.
     """
     if not target.exists():
-        remove(target)  # what another file of this name has left
+        remove(target)  # the journals of an earlier file of this name
     try:
         connection = connect(target, "rwc")
         with closing(connection):
             (page_size,) = copy.execute("PRAGMA page_size").fetchone()
-            connection.execute(f"PRAGMA page_size = {page_size}")  # where the file is new
+            connection.execute(f"PRAGMA page_size = {page_size}")  # if the file is new
             connection.execute("PRAGMA journal_mode = WAL")
             copy.backup(connection)
     except sqlite3.DatabaseError as error:
@@ -86,6 +87,6 @@ def place(copy, target):
 
 
 def remove(target):
-    """Delete a file and its journals: the file first, so that nobody opens it without them."""
+    """Delete a file and its journals. The file is first: it must not be opened without them."""
     for suffix in ("", "-wal", "-shm", "-journal"):
         Path(f"{target}{suffix}").unlink(missing_ok=True)

@@ -7,8 +7,8 @@ DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": BASE_DIR / "default.sqlite3",
-        # Let one transaction wait for another. By default SQLite fails a transaction that read
-        # first, and comes to write after another has.
+        # Makes each transaction take the write lock at its start, and wait for it. By default, a
+        # transaction that reads first and writes later fails if another has written in between.
         "OPTIONS": {"transaction_mode": "IMMEDIATE"},
     },
     "replica1": {
@@ -25,9 +25,9 @@ DATABASES = {
 DATABASE_ROUTERS = ["replicas.routers.ReplicaRouter"]
 
 REPLICAS = {"default": ["replica1", "replica2"]}
-REPLICA_POSITION = "replicas.positions.LogPosition"  # for SQLite: each engine has its own
+REPLICA_POSITION = "replicas.positions.LogPosition"  # for SQLite: each engine has its class
 REPLICA_MAX_LAG = 60  # seconds: a replica that is further behind is not read from
-REPLICA_RETRY = 10  # seconds, after which one that was not fit to be read from is tried again
+REPLICA_RETRY = 10  # seconds after which a skipped replica is tried again
 
 # For a shop on your own machine: one on the internet needs a secret key and DEBUG = False.
 SECRET_KEY = "not a secret"
@@ -38,7 +38,7 @@ INSTALLED_APPS = [
     "products",
     "reviews",
     "replicas",
-    "replication",  # for learning: a server's own replication takes its place
+    "replication",  # for learning: a database server does not need this app
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",

@@ -280,7 +280,7 @@ def test_a_streamed_body_that_writes_without_notice_is_logged(browser, caplog, v
     assert body(response)[1] == "default"  # the body itself sees it
     assert not response.cookies
     (message,) = caplog.messages
-    assert message.startswith('"default" was written to after the answer')
+    assert message.startswith('A write to "default" came after the response had started')
     assert "reading.note_write()" in message
 
 
@@ -368,7 +368,7 @@ def test_what_is_committed_is_not_answered_by_an_error(browser, shop, monkeypatc
         patch.setattr(position_class(), "written", fail)
         assert alias(browser.get(f"/{view}/")) == "default"
     assert set(caplog.messages) == {
-        '"default" does not say its position: the server closed the connection unexpectedly'
+        'The position of "default" cannot be read: the server closed the connection unexpectedly'
     }
     shop.replicate()
     assert alias(browser.get("/read/")) == "default"

@@ -262,7 +262,7 @@ def test_a_primary_that_does_not_say_its_position_is_read_from(shop, monkeypatch
         with reading.allow_stale():
             assert reading.database() in REPLICAS
     assert caplog.messages == [
-        '"default" does not say its position: the server closed the connection unexpectedly'
+        'The position of "default" cannot be read: the server closed the connection unexpectedly'
     ]
     shop.replicate()
     with reading.scope(positions) as scope:

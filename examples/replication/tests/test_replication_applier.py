@@ -163,7 +163,7 @@ def test_a_replica_that_is_behind_the_log(pair, monkeypatch):
     monkeypatch.setattr(log, "KEEP", 4)
     add(pair, 5)
     log.prune(pair.connection, applied=6)
-    assert needs_snapshot(pair) == "at position 1, and the log begins at 3"
+    assert needs_snapshot(pair) == "at position 1, but the log begins at 3"
 
 
 def test_a_replica_that_is_just_not_behind_the_log(pair, monkeypatch):

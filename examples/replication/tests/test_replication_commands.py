@@ -112,7 +112,7 @@ def test_a_change_of_schema(replicated, lines):
     with closing(open_file(replicated["default"])) as connection, files.transaction(connection):
         log.install(connection)
     call_command("replicate", only="replica1")
-    assert lines() == ["replica1: the schema changed: a snapshot at position 2."]
+    assert lines() == ["replica1: copied again at position 2, because the schema changed."]
 
 
 def test_the_log_is_pruned(replicated, monkeypatch):
@@ -124,7 +124,7 @@ def test_the_log_is_pruned(replicated, monkeypatch):
     with pytest.raises(CommandError) as error:
         call_command("replicate")
     assert str(error.value) == (
-        "replica2 is at position 1, and the log begins at 8. "
+        "replica2 is at position 1, but the log begins at 8. "
         "Run: python manage.py replicate --snapshot --only replica2"
     )
 
@@ -199,7 +199,7 @@ def test_a_replica_that_dies_and_comes_back_while_it_is_followed(replicated, cap
         call_command("replicate", snapshot=True, only="replica1")
         replicated.add()
         wait_for(lambda: replicated.count("replica1") == 2)
-        wait_for(lambda: "replica1: well again, at position " in printed())
+        wait_for(lambda: "replica1: works again, at position " in printed())
     assert printed().count(trouble) == 1
 
 
@@ -242,9 +242,9 @@ def test_promotion(replicated, lines):
     lines()
     call_command("promote", "replica1")
     first, second, last = lines()
-    assert first == "default.sqlite3 is now what replica1 was, at position 3."
+    assert first == "default.sqlite3 now has the data of replica1, at position 3."
     assert re.fullmatch(
-        r"Lost: what was committed after replica1 was last up to date, \d\.\d s ago\.", second
+        r"Lost: all changes after replica1 was last up to date, \d\.\d s ago\.", second
     )
     assert last == "Now run: python manage.py replicate --snapshot"
     assert contents(replicated["default"]) == lost
@@ -266,7 +266,7 @@ def test_promotion_in_place_of_a_damaged_file(replicated, lines):
     replicated["default"].write_bytes(b"no database" * 1000)
     call_command("promote", "replica2")
     assert replicated.count("default") == 0
-    kept = replicated.folder / re.search("kept as (.*)\\.", lines()[2])[1]
+    kept = replicated.folder / re.search("copied to (.*)\\.", lines()[2])[1]
     assert kept.read_bytes() == b"no database" * 1000
 
 
@@ -275,7 +275,7 @@ def test_promotion_of_a_replica_when_the_primary_answers(replicated, lines):
     with pytest.raises(CommandError) as error:
         call_command("promote", "replica1")
     assert str(error.value).startswith(
-        "The primary answers: it is at position 6, and replica1.sqlite3 at 1. "
+        "The primary still answers. It is at position 6, and replica1.sqlite3 is at position 1. "
     )
     assert replicated.count("default") == 5
 
@@ -285,7 +285,7 @@ def test_promotion_of_a_replica_when_the_primary_answers(replicated, lines):
         assert reader.execute("SELECT count(*) FROM thing").fetchone() == (0,)
     printed = lines()
     assert printed[1] == "Lost: 5 changes that replica1 had not applied."
-    kept = replicated.folder / re.search("kept as (.*)\\.", printed[2])[1]
+    kept = replicated.folder / re.search("copied to (.*)\\.", printed[2])[1]
     with closing(open_file(kept, "ro")) as connection:
         assert connection.execute("SELECT count(*) FROM thing").fetchone() == (5,)
     with closing(connect_to_log(replicated["default"])) as connection:
@@ -300,7 +300,7 @@ def test_a_primary_that_is_only_busy_is_not_overwritten(replicated, force):
     with closing(open_file(replicated["default"])) as busy:
         busy.execute("PRAGMA locking_mode = EXCLUSIVE")
         busy.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(CommandError, match="default.sqlite3, is there and can't be asked: "):
+        with pytest.raises(CommandError, match="default.sqlite3, exists but can't be read: "):
             call_command("promote", "replica1", force=force)
     assert replicated.count("default") == 1
     assert not list(replicated.folder.glob("default.sqlite3.*"))
@@ -318,7 +318,7 @@ def test_a_primary_whose_log_is_empty_or_gone_answers(replicated):
     for position, sql in (2, "DELETE FROM replication_log"), (0, "DROP TABLE replication_log"):
         replicated.write(sql)
         with pytest.raises(
-            CommandError, match=f"^The primary answers: it is at position {position},"
+            CommandError, match=f"^The primary still answers. It is at position {position},"
         ):
             call_command("promote", "replica1")
     assert replicated.count("default") == 1
@@ -353,7 +353,9 @@ def test_two_promotions_at_a_time(replicated):
         file.unlink()
     with (
         closing(files.hold(replicated["default"])),
-        pytest.raises(CommandError, match="^Another process replicates to default.sqlite3.$"),
+        pytest.raises(
+            CommandError, match="^Another process replicates to default.sqlite3. Stop it first.$"
+        ),
     ):
         call_command("promote", "replica1")
     assert not replicated["default"].exists()
@@ -361,7 +363,9 @@ def test_two_promotions_at_a_time(replicated):
 
 def test_a_broken_replica_is_not_promoted(replicated):
     replicated["replica1"].write_bytes(b"no database" * 100)
-    with pytest.raises(CommandError, match=r"^replica1 is broken \(.*\): it can't be promoted.$"):
+    with pytest.raises(
+        CommandError, match=r"^replica1 is broken \(.*\), so it can't be promoted.$"
+    ):
         call_command("promote", "replica1", force=True)
 
 
@@ -380,7 +384,7 @@ def test_a_delay_that_is_wrong(shop, value):
         (["promote", "nine"], 'There is no replica "nine". The replicas are: replica1, replica2.'),
         (["promote", "default"], '"default" is the primary. The replicas are: replica1, replica2.'),
         (["replicate"], "replica1 is missing. Run: python manage.py replicate --snapshot --only"),
-        (["promote", "replica1"], "replica1 is missing: it can't be promoted."),
+        (["promote", "replica1"], "replica1 is missing, so it can't be promoted."),
     ],
 )
 def test_what_cannot_be_done(migrated, arguments, message):
@@ -394,7 +398,7 @@ def test_settings_without_a_replica(migrated, monkeypatch):
     for alias in settings.REPLICAS["default"]:
         monkeypatch.setitem(connections.settings[alias], "TEST", {"MIRROR": None})
     for arguments in ["replicate"], ["promote", "replica1"], ["replication_status"]:
-        with pytest.raises(CommandError, match="^No database is a replica. Say of which one it is"):
+        with pytest.raises(CommandError, match="^No database in DATABASES is a replica. Add this"):
             call_command(*arguments)
 
 
@@ -424,7 +428,7 @@ def test_a_folder_that_does_not_take_the_replica(migrated, monkeypatch):
 def test_another_engine(monkeypatch):
     monkeypatch.setattr("django.db.backends.sqlite3.base.DatabaseWrapper.vendor", "postgresql")
     for command in (["replicate"], ["replication_status"], ["promote", "replica1"]):
-        with pytest.raises(CommandError, match="is for learning, and for SQLite only"):
+        with pytest.raises(CommandError, match='The app "replication" is only for SQLite'):
             call_command(*command)
 
 

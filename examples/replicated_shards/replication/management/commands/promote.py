@@ -9,13 +9,13 @@ from replication.promotion import promote
 
 class Command(BaseCommand):
     help = (
-        "Put a replica in the place of a primary that is lost: the primary's file gets what the "
-        "replica holds, and a log of its own. What the replica had not applied is lost."
+        "Replace a primary that is lost by a replica. The primary's file gets the data of the "
+        "replica, and a new log. Changes that the replica had not applied are lost."
     )
 
     def add_arguments(self, parser):
-        parser.add_argument("alias", help="the replica")
-        parser.add_argument("--force", action="store_true", help="also when the primary isn't lost")
+        parser.add_argument("alias", help="the alias of the replica")
+        parser.add_argument("--force", action="store_true", help="even if the primary is not lost")
 
     def handle(self, *, alias, force, **options):
         ((_, replica),) = files.replicas(alias).items()
@@ -23,17 +23,17 @@ class Command(BaseCommand):
         try:
             position, caught_up_at, last, kept = promote(primary, replica, force)
         except NeedsSnapshot as error:
-            raise ReplicationError(f"{alias} is {error}: it can't be promoted.") from error
-        self.stdout.write(f"{primary.name} is now what {alias} was, at position {position}.")
+            raise ReplicationError(f"{alias} is {error}, so it can't be promoted.") from error
+        self.stdout.write(f"{primary.name} now has the data of {alias}, at position {position}.")
         if last is None:
             seconds = time.time() - caught_up_at
             self.stdout.write(
-                f"Lost: what was committed after {alias} was last up to date, {seconds:.1f} s ago."
+                f"Lost: all changes after {alias} was last up to date, {seconds:.1f} s ago."
             )
         else:
             self.stdout.write(f"Lost: {last - position} changes that {alias} had not applied.")
         if kept:
-            self.stdout.write(f"The old primary is kept as {kept}.")
+            self.stdout.write(f"The old primary was copied to {kept}.")
         self.renew_replicas(alias)
 
     def renew_replicas(self, alias):

@@ -10,7 +10,7 @@ from replication.applier import Applier
 from replication.files import NeedsSnapshot, ReplicationError
 
 POLL = 0.005  # seconds between two looks at the log
-REPORT = 1  # seconds between two lines about a replica, and between two tries to use one in trouble
+REPORT = 1  # seconds between two lines about a replica, and between two tries after an error
 
 
 def explain(alias, error):
@@ -22,21 +22,21 @@ def explain(alias, error):
 
 class Command(BaseCommand):
     help = (
-        "Bring the replicas up to date with the primary. This is replication for SQLite, to learn "
-        "from: in production, use the database's own. It can be stopped at any moment, which "
-        "pauses the replicas where they are."
+        "Bring the replicas up to date with the primary. This is replication for SQLite, for "
+        "learning. In production, use the replication of your database server. You can stop the "
+        "command at any time, and the replicas stay at their positions."
     )
 
     def add_arguments(self, parser):
         parser.add_argument(
-            "--snapshot", action="store_true", help="make each replica a copy of the whole primary"
+            "--snapshot", action="store_true", help="make each replica a new copy of the primary"
         )
-        parser.add_argument("--follow", action="store_true", help="go on until stopped")
+        parser.add_argument("--follow", action="store_true", help="continue until it is stopped")
         # Not type=float: argparse would answer a wrong number with its usage and exit status 2.
         parser.add_argument(
-            "--delay", default=0, metavar="SECONDS", help="apply each change so much later (0)"
+            "--delay", default=0, metavar="SECONDS", help="apply each change this much later (0)"
         )
-        parser.add_argument("--only", metavar="ALIAS", help="this replica alone")
+        parser.add_argument("--only", metavar="ALIAS", help="only this replica")
 
     def handle(self, *, follow, delay, only, **options):
         delay = self.seconds(delay)
@@ -65,7 +65,7 @@ class Command(BaseCommand):
             self.say(f"{alias}: a snapshot at position {position}.")
 
     def catch_up(self, appliers):
-        """Apply what the log holds at the start. Raises ReplicationError for those in trouble."""
+        """Apply the log as it is at the start. Raises ReplicationError for replicas that fail."""
         start = time.time()
         waiting, errors = dict(appliers), []
         while waiting:
@@ -86,7 +86,7 @@ class Command(BaseCommand):
         self.prune(list(appliers.values()))
 
     def follow(self, appliers):
-        """Apply what comes in; say so, or what is wrong with a replica, about once a second."""
+        """Apply new changes. Print progress and errors, about once a second."""
         trouble, rest_until = {}, dict.fromkeys(appliers, 0)
         report_at = time.monotonic() + REPORT
         while True:
@@ -96,7 +96,7 @@ class Command(BaseCommand):
                 try:
                     applier.step()
                 except ReplicationError as error:
-                    applier.close()  # someone else may have to take a snapshot
+                    applier.close()  # so that another process can take a snapshot
                     line = explain(alias, error)
                     if trouble.get(alias) != line:
                         self.say(line)
@@ -104,7 +104,7 @@ class Command(BaseCommand):
                     rest_until[alias] = time.monotonic() + REPORT
                 else:
                     if trouble.pop(alias, None):
-                        self.say(f"{alias}: well again, at position {applier.position}.")
+                        self.say(f"{alias}: works again, at position {applier.position}.")
             if time.monotonic() >= report_at:
                 self.report_news(appliers)
                 self.prune([appliers[alias] for alias in appliers.keys() - trouble.keys()])
@@ -114,7 +114,7 @@ class Command(BaseCommand):
     def prune(self, appliers):
         for primary in {applier.primary for applier in appliers}:
             applied = min(a.position for a in appliers if a.primary == primary)
-            # The primary may be busy: another time, then.
+            # The primary may be busy. Then the log is pruned at a later time.
             with suppress(sqlite3.Error), closing(files.connect(primary, "rw")) as connection:
                 log.prune(connection, applied)
 
@@ -125,7 +125,8 @@ class Command(BaseCommand):
 
     def report(self, alias, applier):
         if applier.snapshots:
-            self.say(f"{alias}: the schema changed: a snapshot at position {applier.position}.")
+            copied = f"{alias}: copied again at position {applier.position}"
+            self.say(f"{copied}, because the schema changed.")
         else:
             changes = "1 change" if applier.applied == 1 else f"{applier.applied} changes"
             self.say(f"{alias}: {changes} applied, at position {applier.position}.")
@@ -133,7 +134,7 @@ class Command(BaseCommand):
 
     def say(self, line):
         self.stdout.write(line)
-        self.stdout.flush()  # also where the output is a file
+        self.stdout.flush()  # also if the output is a file
 
     def seconds(self, value):
         try:

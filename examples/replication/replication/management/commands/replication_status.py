@@ -14,9 +14,9 @@ LINE = "{:<{}} {:>10} {:>10} {:>12}  {}"
 
 class Command(BaseCommand):
     help = (
-        "Show how far each replica is: the position in the log that it has applied, how many "
-        "positions it is behind, how long ago it was known to be up to date, and its state. A "
-        "replica is following when a process brings it up to date, and else stopped."
+        "Show the state of each replica: up to which position it has applied the log, how many "
+        "positions it is behind, and how long ago it was up to date. A replica is following while "
+        "a process brings it up to date, otherwise it is stopped."
     )
 
     def handle(self, **options):
@@ -26,7 +26,7 @@ class Command(BaseCommand):
         for alias, replicas in files.primaries().items():
             try:
                 self.show(alias, replicas)
-            except ReplicationError as error:  # the replicas of other primaries have their own
+            except ReplicationError as error:  # other primaries are still shown
                 errors.append(str(error))
         if errors:
             raise ReplicationError(" ".join(errors))
