@@ -28,11 +28,11 @@ extensions = [
     "benchmarks.figures",
 ]
 nitpicky = True
-exclude_patterns = ["parts"]  # Of the deck, which includes them: docs/ has no such folder.
+exclude_patterns = ["parts"]  # slides/index.rst includes these files.
 
 html_theme = "theme"
 html_title = project
-# Whoever publishes says these: docs/contributing.rst tells how.
+# The publisher sets these addresses: see docs/contributing.rst.
 html_baseurl = addresses.site(os.environ)
 html_context = {"edits": addresses.edits(os.environ, ROOT)}
 html_js_files = ["site.js"]
@@ -40,13 +40,13 @@ html_copy_source = False
 html_use_index = False  # The glossary is the index.
 notfound_urls_prefix = urlsplit(html_baseurl).path or "/"
 
-# As a book: make epub.
+# The site as a book: make epub.
 epub_basename = metadata["name"]
 epub_description = metadata["description"]
 epub_exclude_files = ["404.xhtml"]
 epub_show_urls = "no"
 
-# Commands and statements are copied, their prompts and output are not.
+# The copy button copies commands and statements, without prompts and output.
 copybutton_prompt_text = r">>> |\.\.\.(?: |$)|\$ |> "
 copybutton_prompt_is_regexp = True
 
@@ -62,8 +62,8 @@ revealjs_script_conf = {
     "controlsTutorial": False,
     "transition": "none",
     "backgroundTransition": "none",
-    # Seconds a slide, for the pace that the speaker view shows; a slide may say its own.
+    # Seconds for a slide without its own timing, for the pace in the speaker view.
     "defaultTiming": 60,
-    # One page a slide, with all that its steps show.
+    # In print, one page for each slide, with all of its steps.
     "pdfSeparateFragments": False,
 }

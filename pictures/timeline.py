@@ -1,8 +1,8 @@
-"""The ``timeline`` directive draws what a page's blocks did to its databases, as it was noted.
+"""The ``timeline`` directive draws what a page's blocks did to the databases.
 
-While the page ran, `livedocs` noted each statement on the models that a timeline names, and what
-each database held after each block. So the picture can't disagree with the run. Time runs down: a
-step is a statement or a command of the page, and each database has a line.
+While the page ran, `livedocs` recorded each statement on the timeline's models, and the contents of
+each database after each block. So the picture always agrees with the run. Time runs from top to
+bottom. A step is a statement or a command of the page, and each database has a line.
 """
 
 import re
@@ -24,15 +24,15 @@ from pictures.svg import FONTS, Picture, framed, name_of
 
 logger = logging.getLogger(__name__)
 
-SIZE = 11  # Units that letters are high.
-LETTER, CAPITAL, CODE_LETTER = 5.6, 7.6, 6.65  # Their usual widths, in prose and in code.
-SOME = 3  # Values that an UPDATE shows.
+SIZE = 11  # The height of letters, in units.
+LETTER, CAPITAL, CODE_LETTER = 5.6, 7.6, 6.65  # The usual widths of letters, in prose and in code.
+SOME = 3  # The number of values that an UPDATE shows.
 LINE = 14  # From one line of a label to the next.
 MARK = 5  # The radius of a mark.
-BROAD = 14  # Letters of a label that leave no room for more on its line.
-GAP = 11  # From the line of a database to its labels.
-LANE = 56  # The least width of a lane.
-WIDTH = 320  # The least width of the picture: what a phone shows in letters of full size.
+BROAD = 14  # A label with so many letters fills its line.
+GAP = 11  # The distance from the line of a database to its labels.
+LANE = 56  # The minimum width of a lane.
+WIDTH = 320  # The minimum width of the picture: the width of a phone, with letters of full size.
 CODE = "ui-monospace, Menlo, Consolas, monospace"
 
 WITHOUT_RUN = (
@@ -42,16 +42,16 @@ WITHOUT_RUN = (
 
 
 class timeline(nodes.General, nodes.Element):
-    """Stands for the picture until the record is at hand."""
+    """A placeholder for the picture, until the record is read."""
 
 
 class Timeline(SphinxDirective):
     """``.. timeline:: reviews.Review.text`` draws the blocks between the heading above and itself.
 
     It names one or more models. With a field, the picture shows that field's values. ``:watch:``
-    has lines of ``name = expression``, of the page's Python: each is evaluated after each block,
-    and drawn. ``:from:`` is a part of the statement or command to begin with. ``:writes:`` leaves
-    out what is read. The content is the caption.
+    has lines of ``name = expression``. Each expression is evaluated in the page's Python after each
+    block, and drawn. The picture begins with the statement or command that contains the text of
+    ``:from:``. ``:writes:`` leaves out the reads. The content is the caption.
     """
 
     required_arguments = 1
@@ -80,10 +80,10 @@ class Mark:
     alias: str
     lines: list[str]
     words: str
-    source: str = ""  # Where what arrives came from.
+    source: str = ""  # The database from which an arrival came.
     process: int = 0
-    by: str = ""  # The command that did it, in a step that is none.
-    #: Marks of a step that are alike here are drawn as one, if no other process was between them.
+    by: str = ""  # The command that did it, if the step is not a command.
+    #: Marks of a step with the same value are drawn as one, if no other process was between them.
     like: tuple = ()
     times: int = 1
     run: int = 0
@@ -94,33 +94,34 @@ class Mark:
 class Step:
     text: str
     marks: list[Mark] = field(default_factory=list)
-    #: What is watched, by its name: its value in letters, and whether it is true.
+    #: The watched values, by name: the value as text, and whether it is true.
     watched: dict[str, tuple[str, bool]] = field(default_factory=dict)
 
 
 @dataclass
 class Run:
-    """What a timeline draws: the steps, the databases, and when each was behind or away."""
+    """The content of a timeline: the steps, the databases, and when each was behind or gone."""
 
     steps: list[Step] = field(default_factory=list)
-    #: Each database that something happened to, with its primary, or "".
+    #: Each database with an event, and its primary, or "".
     aliases: dict[str, str] = field(default_factory=dict)
     watches: list[str] = field(default_factory=list)
-    #: (alias, mark or None for the end) pairs, in order: there a replica falls behind, or is not.
+    #: Pairs of an alias and a mark (None: the end), in order, where a replica falls behind or
+    #: catches up.
     spans: dict[str, list[list[Mark | None]]] = field(default_factory=dict)
     away: dict[str, list[list[Mark | None]]] = field(default_factory=dict)
 
 
 class Reader:
-    """Makes a Run of the events that were noted."""
+    """Makes a Run of the recorded events."""
 
     def __init__(self, several: bool):
         self.run = Run()
-        self.several = several  # Models, so that each mark says which.
+        self.several = several  # Several models: each mark names its model.
         self.held: dict[str, dict | None] = {}
-        self.written: set[str] = set()  # Aliases that Django wrote to since the last look.
-        self.unseen: dict[str, Mark] = {}  # By primary: the first write since a replica had all.
-        self.changes = 0  # Of process: a mark does not take in what came after another's.
+        self.written: set[str] = set()  # The aliases that Django wrote to since the last look.
+        self.unseen: dict[str, Mark] = {}  # By primary: the first write that replicas lack.
+        self.changes = 0  # Changes of process or step: marks are not merged across them.
         self.last = None
 
     def of(self, events: list[dict]) -> Run:
@@ -161,7 +162,7 @@ class Reader:
             if other.like != mark.like or not mark.like:
                 continue
             other.times += 1
-            if other.lines != mark.lines:  # The value was another.
+            if other.lines != mark.lines:  # The value has changed.
                 other.lines = other.lines[:1]
                 other.words = other.words.rpartition(": ")[0]
             return other
@@ -169,7 +170,7 @@ class Reader:
         return mark
 
     def named(self, said: str, model: str) -> str:
-        """What a mark says first, with the model if there are several."""
+        """Return the first text of a mark, with the model if there are several models."""
         return f"{said} {model.rpartition('.')[2]}" if self.several else said
 
     def on_write(self, alias: str, model: str, verb: str, process: int, **event) -> None:
@@ -207,7 +208,7 @@ class Reader:
         self.written.discard(alias)
 
     def on_look(self, databases: dict[str, dict], **event) -> None:
-        """What each database holds: has what it lacked arrived, is it away, is it behind?"""
+        """Compare the contents of the databases: find arrivals, lost databases, and lag."""
         for alias, database in databases.items():
             before, now = self.held.get(alias), database["holds"]
             known, primary = alias in self.held, database["primary"] or ""
@@ -243,7 +244,7 @@ class Reader:
         self.written.clear()
 
     def answers_again(self, alias: str) -> None:
-        """A database that was away is not any more, from the first thing that was done there."""
+        """End the absence of a database at the first event there."""
         away = self.run.away.get(alias)
         if away and away[-1][1] is None:
             marks = [mark for step in self.run.steps for mark in step.marks]
@@ -252,7 +253,7 @@ class Reader:
             away[-1][1] = next((m for m in since if m.alias == alias and m.kind in done), None)
 
     def arrive(self, alias: str, primary: str, before, now: dict, source: dict | None) -> None:
-        """Rows are there that no statement of Django's brought: by replication, from a primary."""
+        """Record rows that no statement of Django wrote, for example rows that were replicated."""
         rows = [f"{held[0]:,} row{'s' * (held[0] != 1)}" for held in now.values() if held]
         rows = rows or ["no table"]
         if (away := self.run.away.get(alias)) and away[-1][1] is None:
@@ -272,7 +273,7 @@ class Reader:
 
 
 def in_order(events: list[dict]) -> list[dict]:
-    """What is found before a step is of the step before it: the step was noted, and then a look."""
+    """Move each look before a step above that step: its changes belong to the step before."""
     events = list(events)
     for number in range(1, len(events)):
         if events[number].get("before") and events[number - 1]["kind"] == "step":
@@ -300,7 +301,7 @@ class Drawing:
         self.lanes()
 
     def lanes(self) -> None:
-        """Where each line is: those of what is watched first, then the databases."""
+        """Return the position of each line: first the watched values, then the databases."""
         names = [*self.run.watches, *self.aliases]
         widths = {name: max(LANE, width_of(name) * 1.1 + 20) for name in names}
         for step in self.run.steps:
@@ -347,7 +348,7 @@ class Drawing:
         return 26
 
     def say(self, code: str, y: float) -> float:
-        """A step's statement or command, on a band that the lines stop at."""
+        """Draw a step's statement or command, on a band that interrupts the lines."""
         lines = wrapped(code.strip(), int((self.width - 10) / CODE_LETTER))
         high = LINE * len(lines) + 5
         self.parts.append(
@@ -381,7 +382,7 @@ class Drawing:
         return "".join(found)
 
     def watched(self, name: str, tops: list[tuple[float, float]]) -> Iterator[str]:
-        """A bar, as long as the value is true, and the value where it changes."""
+        """Draw a bar while the value is true, and the value at each change."""
         before, x = None, self.x[name]
         for step, (top, bottom) in zip(self.run.steps, tops, strict=True):
             now = step.watched.get(name, before)
@@ -416,7 +417,7 @@ class Drawing:
         return f'<g class="{mark.kind}">{arrow}{drawn}{said}</g>'
 
     def legend(self, y: float) -> float:
-        """What the marks mean that there are."""
+        """Draw the legend of the marks in this picture."""
         kinds = {mark.kind for step in self.run.steps for mark in step.marks}
         words = {
             "write": "written",
@@ -453,7 +454,7 @@ class Drawing:
 
 
 def shape(kind: str, x: float, y: float) -> str:
-    """A mark, that is told from the others by its form."""
+    """Return a mark. Each kind has another shape."""
     empty = 'style="fill: var(--page, Canvas)" stroke="currentColor" stroke-width="1.8"'
     if kind == "read":
         return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{MARK - 0.5}" {empty}/>'
@@ -494,7 +495,7 @@ def labels(mark: Mark) -> list[str]:
 
 
 def wrapped(code: str, room: int) -> list[str]:
-    """A statement's first line, as two lines of so many letters; a mark says that it is cut."""
+    """Return a statement's first line, as two lines of so many letters. "…" marks a cut."""
     first, *more = code.split("\n")
     first += " …" if more else ""
     if len(first) <= room:
@@ -516,7 +517,7 @@ def within(spans: list[list[Mark | None]], y: float) -> bool:
 
 
 def describe(run: Run) -> str:
-    """The picture in words: each step, and what it did."""
+    """Return the picture as text: each step, and what it did."""
     before: dict[str, tuple[str, bool]] = {}
     sentences = []
     for number, step in enumerate(run.steps, 1):

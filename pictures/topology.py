@@ -1,6 +1,6 @@
-"""The ``topology`` directive draws a project's databases, and what is read and written where.
+"""The ``topology`` directive draws a project's databases, with reads and writes.
 
-The picture is what the project's own settings and routers answer, so it can't disagree with them.
+The picture shows the answers of the project's settings and routers, so it always agrees with them.
 """
 
 import json
@@ -28,9 +28,9 @@ from pictures.svg import CODE, STYLE, Picture, cleaned, figure, lay_out, quoted
 logger = logging.getLogger(__name__)
 
 ROUTES = Path(__file__).with_name("routes.py")
-#: More databases than this that play the same part are drawn as the first, the last and a gap.
+#: If more databases than this have the same role, only the first and the last are drawn.
 MANY = 6
-#: Units that Graphviz keeps free around a frame that is drawn by itself.
+#: The units that Graphviz keeps free around a frame that is drawn separately.
 OUTSIDE = 8
 BY_HINT = r"reads and writes,\nby a hint"
 EDGES = {  # Drawn from the model to the database, which puts the models on the left.
@@ -41,7 +41,7 @@ EDGES = {  # Drawn from the model to the database, which puts the models on the 
     "table only": "arrowhead=none style=dotted",
 }
 REPLICATES = "style=bold arrowhead=open"
-# What a wide picture has otherwise than others: for a slide, whose letters are to be large.
+# The style of a wide picture, which is for slides and needs large letters.
 WIDE = """
   nodesep=0.1 ranksep=0.35 fontsize=11
   node [margin="0.1,0.07"] edge [fontsize=11]
@@ -50,19 +50,19 @@ GAP = 'shape=plain style="" label="⋮"'
 
 
 class CannotAsk(Exception):
-    """A project that gives no answers, and why."""
+    """The project can't be drawn. The message has the reason."""
 
 
 @dataclass(frozen=True)
 class Box:
-    """Models whose reads and writes go the same way; or apps that are not the project's."""
+    """Models with the same reads and writes, or apps that are not the project's own."""
 
     names: tuple[str, ...]
     own: bool
     reads: tuple[str, ...]
     writes: tuple[str, ...]
     tables: tuple[str, ...]
-    #: That a row's database is one of `tables`, and the router needs a hint to say which: why.
+    #: If the router needs a hint to choose one of `tables`: the reason.
     split: str = ""
     refuses: str = ""
 
@@ -84,11 +84,11 @@ class Box:
 
 
 class Topology(SphinxDirective):
-    """``.. topology:: sharding`` draws that project of examples/; a caption may follow the name.
+    """``.. topology:: sharding`` draws that project of examples/. A caption may follow the name.
 
-    ``:before: migrate; replicate --snapshot`` names commands of its ``manage.py``: what has to be
-    there before its router answers as it would in use. For a slide, ``:wide:`` draws less of each
-    database, and more of them side by side; ``:models: Product, Review`` draws these models alone.
+    ``:before: migrate; replicate --snapshot`` names commands of its ``manage.py``, which make what
+    the routers need. For a slide, ``:wide:`` draws fewer details, and more databases side by side.
+    ``:models: Product, Review`` draws only these models.
     """
 
     optional_arguments = 2
@@ -104,7 +104,7 @@ class Topology(SphinxDirective):
         try:
             picture = self.picture(project)
         except CannotAsk as problem:
-            self.env.note_reread()  # Until there is a picture, each build warns.
+            self.env.note_reread()  # Warn in each build, until there is a picture.
             where = self.get_location()
             logger.warning(".. topology:: %s", problem, location=where, type="pictures")
             return []
@@ -115,7 +115,7 @@ class Topology(SphinxDirective):
         return [shown]
 
     def picture(self, project: str) -> Picture:
-        """The project's picture as the project is now; it is asked only if that has changed."""
+        """Return the project's picture. It is drawn again only if the project has changed."""
         known = sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())
         if project not in known:
             what = f"examples/ has no folder {project}" if project else "it names no project"
@@ -125,7 +125,7 @@ class Topology(SphinxDirective):
         before, models = self.options.get("before", ""), self.options.get("models", ())
         wide = "wide" in self.options
         now = [digest_project(project), *map(digest, CODE)]
-        # Sphinx keeps what is in its environment from build to build.
+        # Sphinx stores its environment from one build to the next.
         drawn = self.env.__dict__.setdefault("pictures", {})
         then, picture = drawn.get((project, before, wide, models), (None, None))
         if then != now:
@@ -135,9 +135,9 @@ class Topology(SphinxDirective):
 
 
 def ask(folder: Path, before: str = "") -> dict:
-    """What the project in that folder answers, after those commands: see `pictures.routes`.
+    """Return the answers of the project in that folder, after these commands (`pictures.routes`).
 
-    It is asked in a copy, as a page runs in one: a router that opens a database leaves none behind.
+    The project runs in a copy of the folder, so a router that opens a database leaves no file.
     """
     manage = folder / "manage.py"
     settings = manage.exists() and SETTINGS.search(manage.read_text())
@@ -155,7 +155,7 @@ def ask(folder: Path, before: str = "") -> dict:
 
 
 def run_python(arguments: list[str], copy: Path, folder: Path) -> str:
-    """Run Python in a copy of the project in that folder; return what it prints."""
+    """Run Python in a copy of the project in that folder. Return the output."""
     try:
         process = subprocess.run(
             [sys.executable, *arguments],
@@ -174,7 +174,7 @@ def run_python(arguments: list[str], copy: Path, folder: Path) -> str:
 
 
 def draw(project: str, facts: dict, wide: bool = False, models: tuple[str, ...] = ()) -> Picture:
-    """The picture of these facts; of these models, if any are named, and else of all."""
+    """Return the picture of these facts, with these models, or else with all models."""
     if unknown := set(models) - {model["name"] for model in facts["models"]}:
         raise CannotAsk(f"{project} has no model {' and no '.join(sorted(unknown))}")
     shown = [model for model in facts["models"] if not models or model["name"] in models]
@@ -202,7 +202,7 @@ def draw(project: str, facts: dict, wide: bool = False, models: tuple[str, ...] 
 
 
 def put_in_place(drawing: ElementTree.Element, node: ElementTree.Element) -> None:
-    """Put a frame, which was laid out by itself, where a box of its size was kept free for it."""
+    """Put a frame, which was drawn separately, in the place of an empty box of its size."""
     points = [point.split(",") for point in node.find("polygon").get("points").split()]
     left, top = (min(float(point[axis]) for point in points) - OUTSIDE for axis in (0, 1))
     drawing.set("transform", f"translate({left:g} {top:g}) {drawing.get('transform')}")
@@ -210,7 +210,7 @@ def put_in_place(drawing: ElementTree.Element, node: ElementTree.Element) -> Non
 
 
 def boxes_of(models: list[dict]) -> list[Box]:
-    """The models, those together that go the same way: first the project's, then the others."""
+    """Group the models with the same reads and writes: first the project's, then the others."""
     names = [model["name"] for model in models if model["own"]]
     boxes: dict[tuple, dict[str, None]] = {}
     for model in sorted(models, key=lambda model: not model["own"]):
@@ -222,7 +222,7 @@ def boxes_of(models: list[dict]) -> list[Box]:
 
 
 def routes(model: dict) -> tuple:
-    """The fields of a model's box, from `reads` on."""
+    """Return the fields of a model's box, from `reads` on."""
     reads, writes, tables = (
         tuple(model["reads"]["aliases"]),
         tuple(model["writes"]["aliases"]),
@@ -240,7 +240,7 @@ def routes(model: dict) -> tuple:
 
 
 def groups_of(boxes: list[Box], databases: dict) -> list[list[str]]:
-    """The aliases, those together that are interchangeable: shards, or replicas of one primary."""
+    """Group the aliases with the same role: shards, or replicas of one primary."""
     parts = {
         alias: frozenset(
             (number, kind)
@@ -262,9 +262,9 @@ def groups_of(boxes: list[Box], databases: dict) -> list[list[str]]:
 
 
 def dot(boxes: list[Box], groups: list[list[str]], sizes: dict, databases: dict, wide: bool) -> str:
-    """The drawing, in Graphviz's language: the boxes on the left, the databases in a column.
+    """Return the drawing, in Graphviz's language: boxes on the left, the databases in a column.
 
-    In the place of several databases there is an empty box, of the width and height in `sizes`.
+    In place of several databases there is an empty box, with the width and height in `sizes`.
     """
     lines = []
     for number, group in enumerate(groups):
@@ -280,9 +280,9 @@ def dot(boxes: list[Box], groups: list[list[str]], sizes: dict, databases: dict,
         (node[at["primary"]], node[alias]) for alias, at in databases.items() if at["primary"]
     )
     replicate = [f"{of} -> {to} [{REPLICATES}]" for of, to in replications]
-    # Lines that are not seen keep the databases in a column, in the order of the settings.
+    # Invisible lines keep the databases in a column, in the order of the settings.
     column = [f"d{number}" for number in range(len(groups))]
-    if wide:  # one rank further, where a line leads that does not keep to the column
+    if wide:  # one rank further, for a line that leaves the column
         column = [name for name in column if name not in {to for _, to in replications}]
         lines += replicate
         replicate = []
@@ -301,9 +301,9 @@ def dot(boxes: list[Box], groups: list[list[str]], sizes: dict, databases: dict,
 
 
 def frame(group: list[str], label: str, databases: dict, wide: bool = False) -> str:
-    """Several databases, one below another, with a line around them; in a wide picture, in pairs.
+    """Draw several databases below each other, in a frame. In a wide picture, draw them in pairs.
 
-    Two that have replicas are not a pair, so that the replicas of each are beside it.
+    Databases with replicas are not drawn in pairs, so that each is next to its replicas.
     """
     shown = group if len(group) <= MANY else [group[0], "", group[-1]]
     names = [f"d{row}" for row in range(len(shown))]
@@ -323,16 +323,16 @@ def frame(group: list[str], label: str, databases: dict, wide: bool = False) -> 
 
 
 def kept_free(width: float, height: float) -> str:
-    """A box that is not seen, for a frame of that width and height."""
+    """Return an invisible box, for a frame of that width and height."""
     inches = [(side - 2 * OUTSIDE) / 72 for side in (width, height)]
     size = "width={:.3f} height={:.3f} fixedsize=true".format(*inches)
     return f'shape=box style="" color=transparent label="" {size}'
 
 
 def cylinder(alias: str, databases: dict, wide: bool = False) -> str:
-    """A database: its alias, its engine, and what it replicates.
+    """Return a database: its alias, its engine, and its primary.
 
-    A wide picture says the engine only where there are several, and has its lines say the rest.
+    A wide picture has the engine only if there are several engines, and lines to show the primary.
     """
     at = databases[alias]
     engine = [at["engine"] or "no engine"]
@@ -344,14 +344,14 @@ def cylinder(alias: str, databases: dict, wide: bool = False) -> str:
 
 
 def sheet(box: Box) -> str:
-    """Models, a line each; other apps in a frame that is paler, several on a line."""
+    """Return a box of models, one in a line, or of other apps, in a paler frame."""
     if box.own:
         return f"shape=box label={quoted(*box.names)}"
     return f'shape=box style="rounded" label={quoted(*textwrap.wrap(", ".join(box.names), 20))}'
 
 
 def role(group: list[str], boxes: list[Box], databases: dict, wide: bool = False) -> str:
-    """What several databases that are interchangeable are, in a few words."""
+    """Return a short text for several databases with the same role."""
     if databases[group[0]]["primary"]:
         return f"{len(group)} replicas"
     if any(box.split and group[0] in box.tables for box in boxes):
@@ -360,7 +360,7 @@ def role(group: list[str], boxes: list[Box], databases: dict, wide: bool = False
 
 
 def describe(boxes: list[Box], databases: dict) -> str:
-    """The picture in words: all of it, for who doesn't see it."""
+    """Return the whole picture as text, for readers who do not see it."""
     engines: dict[str, list[str]] = {}
     primaries: dict[str, list[str]] = {}
     for alias, at in databases.items():
@@ -381,7 +381,7 @@ def describe(boxes: list[Box], databases: dict) -> str:
 
 
 def ways(box: Box) -> list[str]:
-    """What is said of a box's models, in parts of a sentence."""
+    """Return the text for a box's models, as parts of a sentence."""
     if box.split:
         return ([f"split over {those(box.tables)}"] if box.tables else []) + [box.split]
     if box.reads == box.writes:
@@ -395,13 +395,13 @@ def ways(box: Box) -> list[str]:
 
 
 def those(aliases: tuple[str, ...] | list[str], word: str = "and") -> str:
-    """The databases; of very many, how many, the first and the last."""
+    """Return the databases, or of very many the number, the first and the last."""
     if len(aliases) > MANY:
         return f"{len(aliases)} databases ({aliases[0]} to {aliases[-1]})"
     return listed(aliases, word)
 
 
 def listed(names: tuple[str, ...] | list[str], word: str = "and") -> str:
-    """As one would say it: "a", "a and b", "a, b and c"."""
+    """Return the names as in a sentence: "a", "a and b", "a, b and c"."""
     *most, last = names or ["none"]
     return f"{', '.join(most)} {word} {last}" if most else last

@@ -1,4 +1,4 @@
-"""Prints the deck with a headless Chromium: a page a slide, and a handout with the notes.
+"""Prints the deck with a headless Chromium: one page for each slide, and a handout with the notes.
 
 ``python slides/to_pdf.py FOLDER`` writes ``slides.pdf`` and ``handout.pdf`` into FOLDER, where the
 deck was built.
@@ -17,14 +17,14 @@ HANDOUT = Path(__file__).parent / "handout.css"
 
 
 def find_chromium() -> str | None:
-    """The path of a Chromium: the one that ``CHROMIUM`` names, else the system's."""
+    """Return the path of Chromium: from ``CHROMIUM``, or else the system's."""
     return next(filter(None, map(shutil.which, (os.environ.get("CHROMIUM", ""), *NAMES))), None)
 
 
 def print_deck(browser: Browser, deck: Path, folder: Path) -> int:
-    """Write ``slides.pdf`` and ``handout.pdf`` to a folder; return how many slides there are.
+    """Write ``slides.pdf`` and ``handout.pdf`` to a folder. Return the number of slides.
 
-    Raises ``ValueError`` when the slides are not a page each.
+    Raises ``ValueError`` if the number of pages is different.
     """
     with browser.new_page(color_scheme="light") as page:
         show(page, deck)
@@ -41,7 +41,7 @@ def print_deck(browser: Browser, deck: Path, folder: Path) -> int:
 
 
 def show(page: Page, deck: Path, options: str = "") -> None:
-    """Open the deck, and wait until reveal.js has laid it out as these options say."""
+    """Open the deck with these options, and wait until reveal.js has its layout."""
     page.goto(f"{(deck / 'index.html').resolve().as_uri()}{options}")
     page.wait_for_function("Reveal.isReady()")
     if options:
@@ -59,7 +59,7 @@ def count_pages(file: Path) -> int:
 def main(folder: str) -> None:
     deck, chromium = Path(folder), find_chromium()
     if chromium is None:
-        sys.exit("There is no Chromium to print with: on Debian and Ubuntu, apt install chromium.")
+        sys.exit("Chromium is not installed. On Debian and Ubuntu: apt install chromium.")
     with sync_playwright() as playwright:
         # The sandbox needs a user who isn't root.
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])

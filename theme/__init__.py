@@ -1,8 +1,8 @@
-"""The site's theme: sphinx-rtd-theme with its faults mended, and what a page says of itself.
+"""The site's theme: sphinx-rtd-theme with corrections, and the descriptions of the pages.
 
-A child of that theme in Sphinx's sense (``theme.toml``): its stylesheet stays, mended by
-``static/site.css``; its templates, which ask for jQuery, give way to ``layout.html`` and
-``search.html``. The deck has a theme of its own, and nothing here applies to it.
+It is a child of that theme, in Sphinx's sense (``theme.toml``). The stylesheet is kept, with
+corrections in ``static/site.css``. The templates, which need jQuery, are replaced by
+``layout.html`` and ``search.html``. The deck has another theme, so nothing here applies to it.
 """
 
 import re
@@ -19,27 +19,27 @@ from sphinx.highlighting import PygmentsBridge
 FOLDER = Path(__file__).parent
 DARK = "a11y-high-contrast-dark"
 
-# RTD's scripts, 35 KB, are for the menu, its buttons and a scroll spy: site.js has these. Sphinx's
-# marks each word of a query on the page that is opened: 160 on a page are of no help.
+# RTD's scripts (35 KB) are for the menu, its buttons and a scroll spy, which site.js has too.
+# Sphinx's script marks each word of a query on the opened page: 160 marks on a page do not help.
 UNUSED_SCRIPTS = {
     "jquery.js",
     "_sphinx_javascript_frameworks_compat.js",
     "sphinx_highlight.js",
 }
-# Of no use on a page without code; copybutton.css has its few needed rules in site.css.
+# Not needed on a page without code. The few rules of copybutton.css that we need are in site.css.
 SCRIPTS_FOR_CODE = {"clipboard.min.js", "copybutton.js"}
 UNUSED_STYLES = {"copybutton.css"}
 
 
 def set_up_builder(app: Sphinx) -> None:
     if app.builder.name != "html":
-        # A deck needs no page to say that a page is missing.
+        # A deck needs no 404 page.
         for listener in list(app.events.listeners["html-collect-pages"]):
             if listener.handler is notfound.extension.html_collect_pages:
                 app.disconnect(listener.id)
         return
-    app.config.html_permalinks_icon = "#"  # The RTD theme set a glyph of FontAwesome.
-    # A reader's setting chooses the colours of code, without another request.
+    app.config.html_permalinks_icon = "#"  # In place of the RTD theme's icon of FontAwesome.
+    # The colours of code depend on the reader's setting, without another request.
     light = app.builder.highlighter.get_stylesheet()
     dark = PygmentsBridge("html", DARK).get_stylesheet()
     app.builder.highlighter.get_stylesheet = lambda: (
@@ -48,9 +48,9 @@ def set_up_builder(app: Sphinx) -> None:
 
 
 def note_summary(app: Sphinx, doctree: nodes.document) -> None:
-    """Keep what the page is about: its description to search engines, and in lists of pages.
+    """Store the page's description, for search engines and for lists of pages.
 
-    That is what its box says first, or its first paragraph.
+    This is the first row of the page's box, or the first paragraph.
     """
     boxes = (node for node in doctree.findall(nodes.definition_list) if "glance" in node["classes"])
     box = next(boxes, None)
@@ -61,7 +61,7 @@ def note_summary(app: Sphinx, doctree: nodes.document) -> None:
 
 
 def made_for(app: Sphinx, page: str) -> str:
-    """The site's version, and for which Django it is: what the page ran on, else what any did."""
+    """The site's version, and the versions of Django on which this page ran, or else any page."""
     record = app.config.livedocs_record if "livedocs_record" in app.config else {}
     djangos = ({run["django"] for run in runs.values()} for runs in record.values())
     ran = {run["django"] for run in record.get(f"docs/{page}.rst", {}).values()}
@@ -77,7 +77,7 @@ def add_context(app: Sphinx, pagename: str, template: str, context: dict, doctre
         return
     body = context.get("body", "")
     has_code = 'class="highlight"' in body
-    # Code that scrolls can be reached, and scrolled, by keyboard.
+    # So that code can be reached, and scrolled, by keyboard.
     body = body.replace("<pre>", '<pre tabindex="0">')
     if context.get("display_toc"):
         body = body.replace("</h1>", "</h1>\n" + contents(context["toc"]), 1)
@@ -93,14 +93,14 @@ def add_context(app: Sphinx, pagename: str, template: str, context: dict, doctre
     context["made_for"] = made_for(app, pagename)
     if pagename in app.env.found_docs and pagename != app.config.notfound_pagename:
         context["markdown"] = f"{Path(pagename).name}.md"
-    # In the page itself: not a request, nor a 404 when a page is opened from a folder.
+    # In the page itself: no request, and no 404 if the page is opened from a folder.
     context["favicon"] = "data:image/svg+xml," + quote(
         (FOLDER / "static/favicon.svg").read_text().strip()
     )
 
 
 def contents(toc: str) -> str:
-    """The sections of a page, to stand below its title: Sphinx has them below a link to it."""
+    """The list of a page's sections, for the place below the title."""
     sections = toc.partition("</a>")[2].rpartition("</li>")[0].strip()
     return (
         '<nav class="toc" aria-label="On this page"><details><summary>On this page '
@@ -109,7 +109,7 @@ def contents(toc: str) -> str:
 
 
 def drop_fonts(app: Sphinx, exception: Exception | None) -> None:
-    """Remove the RTD theme's fonts, 9 MB: a browser asks for them until it has ``site.css``."""
+    """Remove the RTD theme's fonts (9 MB). A browser asks for them until it has ``site.css``."""
     if exception or app.builder.name != "html":
         return
     styles = app.outdir / "_static" / "css" / "theme.css"
@@ -119,9 +119,9 @@ def drop_fonts(app: Sphinx, exception: Exception | None) -> None:
 
 
 def list_pages(app: Sphinx, exception: Exception | None) -> None:
-    """Write ``sitemap.xml`` and ``robots.txt``, from all pages, whichever this build wrote.
+    """Write ``sitemap.xml`` and ``robots.txt`` for all pages, also those of earlier builds.
 
-    Both take absolute addresses, and are removed where the site has none.
+    Both need absolute addresses. Without a site's address, they are removed.
     """
     if exception or app.builder.name != "html":
         return
@@ -149,7 +149,7 @@ def setup(app: Sphinx) -> dict:
     app.add_html_theme("theme", str(FOLDER))
     app.connect("builder-inited", set_up_builder)
     app.connect("doctree-read", note_summary)
-    # After the extensions and the RTD theme, which add the files that are dropped here.
+    # Runs after the extensions and the RTD theme, which add the files that are removed here.
     app.connect("html-page-context", add_context, priority=900)
     app.connect("build-finished", drop_fonts)
     app.connect("build-finished", list_pages)

@@ -1,8 +1,8 @@
-"""Where the site is published, and where its pages are edited, as whoever builds it says.
+"""The addresses where the site is published, and where its pages are edited.
 
-Without an answer nothing on the site names an address: one of another's would be worse than none.
-What is no address is a warning, which ``make site`` turns into a failure: an error in ``conf.py``
-is reported by Sphinx with thirty lines of its own.
+The person who builds the site sets them. Without them, nothing on the site has an address, because
+a wrong address would be worse. A wrong value is a warning, which ``make site`` turns into an error.
+(For an exception in ``conf.py``, Sphinx would print thirty lines.)
 """
 
 import re
@@ -15,18 +15,18 @@ from sphinx.util import logging
 logger = logging.getLogger(__name__)
 
 SITE = re.compile(r"https?://[\w.-]+(:\d+)?(/[^\s?#]*)?")
-# As a repository is cloned. It may hold a name and a token, which are nobody else's.
+# The address from which a repository is cloned. It may have a user and a token, which are secret.
 URL = re.compile(
     r"(?P<scheme>https?|ssh)://([^@/\s]*@)?(?P<host>[\w.-]+)(?P<port>:\d+)?/(?P<path>[^\s?#]+?)"
     r"(\.git)?/?"
 )
 SCP = re.compile(r"([\w.-]+@)?(?P<host>[\w-]+(\.[\w-]+)+):/?(?P<path>[^\s?#:]+)")
-# What comes between a repository and a branch where a file is edited, by a word in the host's name.
+# The path between a repository and a branch for editing a file, by a word in the host's name.
 EDIT = {"github": "edit", "gitlab": "-/edit", "codeberg": "_edit"}
 
 
 def site(environment: Mapping[str, str]) -> str:
-    """The site's address, with a slash at its end, or nothing. Read the Docs says it, too."""
+    """Return the site's address with a slash at its end, or "". Read the Docs also sets it."""
     for name in ("SITE_URL", "READTHEDOCS_CANONICAL_URL"):
         if address := environment.get(name):
             if SITE.fullmatch(address):
@@ -38,7 +38,7 @@ def site(environment: Mapping[str, str]) -> str:
 
 
 def edits(environment: Mapping[str, str], checkout: Path) -> str:
-    """What the path of a file follows where it is edited, with a slash at its end, or nothing."""
+    """Return the address for editing a file, up to the file's path, with a slash; or ""."""
     if said := environment.get("REPOSITORY_URL"):
         if not (address := edit_address(said)):
             logger.warning(
@@ -51,13 +51,13 @@ def edits(environment: Mapping[str, str], checkout: Path) -> str:
 
 
 def remote(checkout: Path) -> str:
-    """The address of the git remote ``origin``, or nothing."""
-    if not (checkout / ".git").exists():  # Git would look in the folders above.
+    """Return the address of the git remote ``origin``, or ""."""
+    if not (checkout / ".git").exists():  # Else git would look in the folders above.
         return ""
     try:
         command = ["git", "-C", checkout, "remote", "get-url", "origin"]
         return subprocess.run(command, capture_output=True, text=True).stdout.strip()
-    except FileNotFoundError:  # A checkout is built where there is no git, too.
+    except FileNotFoundError:  # The machine has no git.
         return ""
 
 
@@ -65,7 +65,7 @@ def edit_address(repository: str) -> str:
     if match := SCP.fullmatch(repository):
         repository = f"ssh://{match['host']}/{match['path']}"
     if match := URL.fullmatch(repository):
-        # The port of ssh is no web server's.
+        # The port of ssh is not the port of the web server.
         start = f"https://{match['host']}"
         if match["scheme"] != "ssh":
             start = f"{match['scheme']}://{match['host']}{match['port'] or ''}"

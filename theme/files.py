@@ -1,9 +1,9 @@
-"""The examples' files on the site: each that a page shows, whole, and folders to take, as zips.
+"""The examples' files on the site: the complete files that pages show, and zips of folders.
 
-A caption of what is included from an example leads to the whole file, at the first line shown. A
-page offers a zip by ``:take:``: of an example, ``:take:`replication```, or of an app of one,
-``:take:`replication/replicas```. These pages and zips are not in the site's own search, nor meant
-for another's: both are to find the page that explains the file.
+The caption of a part of a file links to the page of the whole file, at the first line shown. A page
+offers a zip by ``:take:``: of an example by ``:take:`replication```, or of an app by
+``:take:`replication/replicas```. These pages and zips are not in the site's search, and not meant
+for search engines: a search should find the page that explains the file.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from livedocs.zips import write_zip, zip_path
 
 
 class Take(SphinxRole):
-    """``:take:`replication/replicas``` links the zip of an app of an example, or of an example."""
+    """``:take:`replication/replicas``` links to the zip of an app, or of an example."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         example, slash, app = self.text.partition("/")
@@ -47,7 +47,7 @@ def link_captions(app: Sphinx, doctree: nodes.document) -> None:
         return
     shown = app.env.metadata[app.env.docname]["shown"] = []
     for block in doctree.findall(nodes.literal_block):
-        file = Path(block.get("source", ""))  # None but an included file has one.
+        file = Path(block.get("source", ""))  # Only an included file has a source.
         if not (isinstance(block.parent, nodes.container) and file.is_relative_to(EXAMPLES)):
             continue
         caption, name = block.parent[0], file.relative_to(EXAMPLES).as_posix()
@@ -60,14 +60,14 @@ def link_captions(app: Sphinx, doctree: nodes.document) -> None:
 
 
 def first_line(whole: str, part: str) -> int:
-    """The number of the line with which a part begins, however it was indented."""
+    """Return the line number at which a part of a file begins, with any indentation."""
     lines, wanted = ([line.strip() for line in text.splitlines()] for text in (whole, part))
     starts = range(len(lines) - len(wanted) + 1)
     return 1 + next(start for start in starts if lines[start : start + len(wanted)] == wanted)
 
 
 def collect_pages(app: Sphinx) -> Iterator[tuple[str, dict, str]]:
-    """A page for each file that some page shows."""
+    """Make a page for each file that a page shows."""
     if app.builder.name != "html":
         return
     shown_on: dict[str, list[str]] = {}

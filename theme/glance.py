@@ -1,4 +1,4 @@
-"""The box at the top of a page: what it is about, when to use it and when not, what it costs.
+"""The box at the top of a page: the subject, when to use it, when not, and the cost.
 
 .. code-block:: rst
 
@@ -8,9 +8,9 @@
       :not: A query is slow because it lacks an index.
       :cost: A copy is always a little behind.
 
-``:when:``, ``:not:`` and ``:cost:`` may be left out. How long the page takes to read is counted,
-from its words: prose, code and tables, and of tabs for engines the first. A page that has more
-words than `MOST` is a warning.
+``:when:``, ``:not:`` and ``:cost:`` may be left out. The time to read the page is calculated from
+the number of words in prose, code, tables, and the first tab of each group. If a page has more
+words than `MOST`, the build warns.
 """
 
 from docutils import nodes
@@ -23,15 +23,15 @@ from livedocs.site import engine_tab
 
 logger = logging.getLogger(__name__)
 
-#: Words that a reader takes in within a minute: technical prose in a second language, with code.
+#: Words that a reader reads in a minute: technical prose in a second language, with code.
 SPEED = 200
-#: Words that a page has at most.
+#: The maximum number of words of a page.
 MOST = 3500
 ROWS = {"what": "What", "when": "When", "not": "When not", "cost": "Cost"}
 
 
 class minutes(nodes.General, nodes.Element):
-    """Where a page says how long it takes to read, as soon as it has been read whole."""
+    """A placeholder for the time to read the page, until the whole page is parsed."""
 
 
 class Glance(SphinxDirective):
@@ -54,7 +54,7 @@ def row(title: str, content: nodes.paragraph) -> nodes.definition_list_item:
 
 
 def words_of(node: nodes.Node) -> int:
-    """How many words a reader of one engine's tabs sees."""
+    """Return how many words a reader sees, with one tab of each group."""
     if isinstance(node, nodes.Text):
         return len(node.split())
     if isinstance(node, nodes.Invisible) or is_later_tab(node):

@@ -1,9 +1,9 @@
-"""Each page as Markdown beside its HTML, and ``llms.txt``, which lists them: for programs.
+"""Each page as Markdown, next to its HTML, and ``llms.txt`` with a list of them, for programs.
 
-``patterns/sharding.md`` has what ``patterns/sharding.html`` shows: code with its language and its
-file, tables, links to other pages' Markdown, each engine's tab under the engine's name, and of a
-drawing what it says in words. It is made from the HTML. sphinx-markdown-builder, which makes it
-from the sources, reads all of them a second time, and leaves out tabs, captions and drawings.
+``patterns/sharding.md`` has the content of ``patterns/sharding.html``: code with its language and
+its file, tables, links to the Markdown of other pages, the tab of each engine under the engine's
+name, and the text of each drawing. The Markdown is made from the HTML. sphinx-markdown-builder
+makes it from the sources, but reads all of them again, and leaves out tabs, captions and drawings.
 """
 
 import re
@@ -16,20 +16,20 @@ from sphinx.application import Sphinx
 from theme.page import Element, read_main
 from theme.search import HEADINGS, INLINE
 
-#: What would be Markdown in a text; an underline within a word is not.
+#: Characters that would be Markdown in a text. An underscore inside a word is not.
 SIGNS = re.compile(r"[\\`*\[\]<]|(?<![^\W_])_|_(?![^\W_])")
-#: Languages of blocks, where Markdown's readers know them by another name than Sphinx's.
+#: The languages of blocks that have another name in Markdown than in Sphinx.
 LANGUAGES = {"whole": "", "text": ""}
 
 
 class Writer:
-    """Writes a page's elements as Markdown; ``pages`` are the addresses that have it."""
+    """Writes a page's elements as Markdown. ``pages`` are the addresses of pages with Markdown."""
 
     def __init__(self, pages: set[str], page: str):
         self.pages, self.page = pages, page
 
     def blocks(self, element: Element) -> str:
-        """What an element holds, as blocks with an empty line between."""
+        """Return the content of an element, as blocks with an empty line between them."""
         blocks, line = [], []
         for child in [*element.children, None]:
             if isinstance(child, str) or (child and child.tag in INLINE | {"br", "img"}):
@@ -59,7 +59,7 @@ class Writer:
             return fenced(element.text().strip("\n"), "")
         if languages := [name[10:] for name in classes if name.startswith("highlight-")]:
             code = next(element.find("pre")).text().strip("\n")
-            if languages[0] == "default":  # Sphinx's own word: what is at a prompt, or a file.
+            if languages[0] == "default":  # Sphinx's word for a block at the prompt, or a file.
                 return fenced(code, "pycon" if code.startswith(">>> ") else "python")
             return fenced(code, LANGUAGES.get(languages[0], languages[0]))
         if tag in ("ul", "ol"):
@@ -104,7 +104,7 @@ class Writer:
         return re.sub(r"\s*\n\s*", "<br>", self.blocks(element)).replace("|", r"\|")
 
     def line(self, children: list) -> str:
-        """Text within a line; Markdown's own signs in it are no signs."""
+        """Return text for use within a line, with Markdown's special characters escaped."""
         return re.sub(r"[ \n]+", " ", "".join(map(self.inline, children))).strip()
 
     def inline(self, child: Element | str) -> str:
@@ -159,7 +159,7 @@ def write_pages(app: Sphinx, exception: Exception | None) -> None:
 
 
 def list_for_programs(app: Sphinx) -> str:
-    """``llms.txt``: what the site is, and each page in the menu's order, with its summary."""
+    """Return ``llms.txt``: a description of the site, and the pages in the menu's order."""
     root, summaries = app.config.root_doc, app.env.metadata
 
     def entry(name: str) -> str:

@@ -1,15 +1,15 @@
-"""What a built page says, read back from its HTML: for the search, and for Markdown.
+"""The content of a built page, which is read from the HTML, for the search and for Markdown.
 
-It is read when the site is built, from all pages, whichever of them this build wrote.
+All pages are read when the site is built, also those that this build did not write.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
-#: Elements without an end.
+#: Elements without an end tag.
 VOID = {"area", "br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"}
-#: What is no part of the text: what each block is marked with, and what leads about the page.
+#: Elements that are not part of the text: the marks of blocks, and navigation in the page.
 ASIDE = {"script", "style", "button", "nav"}
 ASIDE_CLASSES = {"headerlink", "livedocs"}
 
@@ -29,7 +29,7 @@ class Element:
         return self.tag in ASIDE or bool(self.classes & ASIDE_CLASSES)
 
     def find(self, tag: str) -> Iterator["Element"]:
-        """All elements of a tag in this one, in order."""
+        """Yield all elements with this tag inside this element, in order."""
         for child in self.elements():
             if child.tag == tag:
                 yield child
@@ -62,12 +62,12 @@ class Reader(HTMLParser):
 
     def handle_startendtag(self, tag: str, attributes: list) -> None:
         self.handle_starttag(tag, attributes)
-        if tag not in VOID:  # Of a drawing.
+        if tag not in VOID:  # An element of a drawing.
             self.handle_endtag(tag)
 
     def handle_endtag(self, tag: str) -> None:
         if self._open and tag not in VOID and self._open.pop().tag != tag:
-            raise ValueError(f"</{tag}> ends what it did not begin, at {self.getpos()}")
+            raise ValueError(f"</{tag}> has no start tag, at {self.getpos()}")
 
     def handle_data(self, text: str) -> None:
         if self._open:
@@ -75,7 +75,7 @@ class Reader(HTMLParser):
 
 
 def read_main(html: str) -> Element:
-    """The main part of a page: its text, without the menu, the head and the foot."""
+    """Return the main part of a page: its text, without the menu, the header and the footer."""
     main = Reader(html).main
     if main is None:
         raise ValueError('the page has no part with id="main"')

@@ -1,11 +1,11 @@
-"""The site's search: an index of sections, made of the built pages, for ``static/search.js``.
+"""The site's search: an index of sections, made from the built pages, for ``static/search.js``.
 
-Its results are sections, not pages: each heading with an address, and each term of the glossary. An
-error message is found as it was pasted, since blocks of code are in the index with the rest; what
-is said of all blocks alike (on which engine they ran) is not. ``words.toml`` has the words that
-people use for those that the site uses.
+The results are sections, not pages: each heading with an address, and each term of the glossary.
+Blocks of code are in the index too, so a pasted error message is found. The marks of the blocks
+(the engines on which they ran) are not in the index. ``words.toml`` maps the words that people type
+to the words of the site.
 
-The index is a script, so that it is found in a folder too, and is fetched by the search page alone.
+The index is a script, so that it also works from a folder. Only the search page loads it.
 """
 
 import json
@@ -20,16 +20,16 @@ from theme.page import Element, read_main
 
 WORDS = Path(__file__).parent / "words.toml"
 
-#: Elements within a line, whose text is joined to what stands beside it.
+#: Inline elements, whose text is joined to the text next to it.
 INLINE = {"a", "abbr", "b", "code", "em", "i", "kbd", "mark", "span", "strong", "sub", "sup", "wbr"}
 HEADINGS = {"h1", "h2", "h3", "h4", "h5", "h6"}
 
 
 def sections_of(html: str) -> list[dict]:
-    """A page's sections, in order: of each its ``id``, ``title`` and ``text``.
+    """Return a page's sections in order, each with ``id``, ``title`` and ``text``.
 
-    ``above`` is the titles of the sections that one is in, but for the page's own. A term of the
-    glossary is a section, too.
+    ``above`` has the titles of the outer sections, without the page's title. A term of the glossary
+    is a section, too.
     """
     found: list[dict] = []
 
@@ -53,7 +53,7 @@ def sections_of(html: str) -> list[dict]:
                 section["title"] = title_of(child)
             elif child.tag in HEADINGS and section:
                 section["title"] = title_of(child)
-            elif not child.is_aside and child.tag != "svg":  # The page says what a drawing shows.
+            elif not child.is_aside and child.tag != "svg":  # Drawings are in the page as text.
                 end = "" if child.tag in INLINE else "\n"
                 if section:
                     section["text"] += end
@@ -63,7 +63,7 @@ def sections_of(html: str) -> list[dict]:
 
     read(read_main(html), None, [])
     for section in found:
-        # Code keeps its indentation, which is more than one space.
+        # Code keeps its indentation.
         lines = (re.sub("^ (?! )", "", line.rstrip()) for line in section["text"].splitlines())
         section["text"] = "\n".join(filter(None, lines))
     return found
@@ -97,7 +97,7 @@ def write_index(app: Sphinx, exception: Exception | None) -> None:
 
 
 def replace_search(app: Sphinx) -> None:
-    """Keep Sphinx from making its own index and page: its results are pages."""
+    """Prevent Sphinx's own index and search page, whose results are pages."""
     if app.builder.name == "html":
         app.builder.search = False
 

@@ -1,4 +1,4 @@
-"""How the deck looks, as a Sphinx extension: its theme is this folder."""
+"""The design of the deck, as a Sphinx extension. The theme is this folder."""
 
 import re
 from pathlib import Path
@@ -9,21 +9,21 @@ from sphinx.application import Sphinx
 from sphinx.writers.html5 import HTML5Translator
 from sphinx_revealjs._ext.notes import revealjs_notes
 
-#: Characters that a slide has room for at the smallest size of code; longer lines go on below.
+#: The characters in a line of a slide, in the smallest code. Longer lines continue below.
 COLUMNS = 80
-#: Pygments' names of what deck.css gives a look of its own; the others would only be weight.
+#: Pygments' classes that deck.css has a style for. The others are left out.
 LOOKS = "k kc kn kd ow s s1 s2 sa sd si sr m mi mf nf nc gr c1 gp gt"
 
 
 def site(name, rawtext, text, lineno, inliner, options=None, content=None):
-    """The role ``:site:`The site` `` links the site beside the deck; `say_address` goes on."""
+    """The role ``:site:`The site` `` links to the site; `say_address` adds the address."""
     return [nodes.reference(rawtext, text, refuri="../index.html", classes=["site"])], []
 
 
 def say_address(app: Sphinx, doctree: nodes.document, docname: str) -> None:
-    """Write out the site's address, where it has one, after each link to the site.
+    """Add the site's address, if there is one, after each link to the site.
 
-    The deck is shown on a wall and printed, too, where nobody can follow a link.
+    On a screen in a room, or on paper, a link can't be followed.
     """
     for link in list(doctree.findall(nodes.reference)):
         if "site" in link["classes"] and app.config.html_baseurl:
@@ -32,10 +32,10 @@ def say_address(app: Sphinx, doctree: nodes.document, docname: str) -> None:
 
 
 def step_captioned_code(app: Sphinx, doctree: nodes.document) -> None:
-    """Let code with a caption be shown in steps.
+    """Allow steps in code with a caption.
 
-    sphinx-revealjs notes the steps on what its directive returns, which is then the caption's
-    container, and looks for them on the code.
+    sphinx-revealjs writes the steps to the node that the directive returns, which is the caption's
+    container, but reads them from the code.
     """
     for container in doctree.findall(nodes.container):
         if "data-line-numbers" in container:
@@ -46,7 +46,7 @@ def step_captioned_code(app: Sphinx, doctree: nodes.document) -> None:
 def write_code(writer: HTML5Translator, code: nodes.literal_block) -> None:
     """Write code with its colours in it, so that the page needs no script that finds them."""
     source = dedent(code.astext()).rstrip("\n")
-    if "uncommented" in code["classes"]:  # The speaker says what they say.
+    if "uncommented" in code["classes"]:  # The speaker explains the code instead.
         source = re.sub(r"^ *# .*\n|  # .*$", "", source, flags=re.MULTILINE)
     written = writer.highlighter.highlight_block(source, code["language"], location=code)
     inner = re.search(r"<pre>(?:<span></span>)?(.*)</pre>", written, re.DOTALL)[1]
