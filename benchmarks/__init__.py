@@ -1,7 +1,7 @@
-"""What each pattern costs: measured beside peers and limits, on the machine at hand.
+"""The cost of each pattern, compared with other packages, on this machine.
 
-What the benchmarks of all patterns share is here: a copy of the example to measure, a way to time
-several things in turn, and a file of results.
+This file has the code that all benchmarks share: a copy of the example, a function that times
+several candidates in turn, and the file of results.
 """
 
 import json
@@ -21,14 +21,14 @@ from time import perf_counter, process_time
 
 HERE = Path(__file__).parent
 
-# What a reader writes in an alias's dict to move it to a server, which libpq's variables name, or
-# MariaDB's; and the package of the driver.
+# The entry of an alias on a server, whose address is in the variables of libpq or of MariaDB's
+# client; and the package of the driver.
 SERVERS = {
     "postgresql": ({"ENGINE": "django.db.backends.postgresql"}, "psycopg"),
     "mariadb": ({"ENGINE": "django.db.backends.mysql"}, "mysqlclient"),
 }
 
-# What a number of seconds for one operation is, in each unit.
+# Converts the seconds for one operation to each unit.
 UNITS = {
     "ns": lambda seconds: seconds * 1e9,
     "µs": lambda seconds: seconds * 1e6,
@@ -39,7 +39,7 @@ ROW = "  {:<36}{:>11}{:>9}{:>9}{:>8}{:>13}{:>9}{:>8}"
 
 
 def engine_named():
-    """Return the engine that the command names, "sqlite" where it names none."""
+    """Return the engine that the command names, or else "sqlite"."""
     match sys.argv[1:]:
         case []:
             return "sqlite"
@@ -49,7 +49,7 @@ def engine_named():
 
 
 def versions_of(packages):
-    """Return a dict of the versions of installed packages; exit where one is not installed."""
+    """Return a dict of the versions of installed packages. Exit if one is not installed."""
     try:
         return {package: version(package) for package in packages}
     except PackageNotFoundError as error:
@@ -61,7 +61,7 @@ def versions_of(packages):
 
 @contextmanager
 def copy_of(example):
-    """Work in a copy of an example's folder, without databases, from which Python imports."""
+    """Work in a copy of an example's folder, without databases, and import from there."""
     with TemporaryDirectory() as folder:
         copy = Path(folder) / example
         ignored = shutil.ignore_patterns("*.sqlite3*", "__pycache__", ".*")
@@ -78,8 +78,8 @@ def copy_of(example):
 def start_django(engine, databases=None, **settings):
     """Set Django up for the project in the current folder, on that engine.
 
-    On a server, each alias has an empty database of its own that is made here, or what
-    ``databases`` says of it, and ``settings`` are added.
+    On a server, an empty database is made for each alias, unless ``databases`` has an entry for the
+    alias. ``settings`` are added to the project's settings.
     """
     os.environ["DJANGO_SETTINGS_MODULE"] = "shop.settings"
     if engine != "sqlite":
@@ -99,7 +99,7 @@ def start_django(engine, databases=None, **settings):
     from django.conf import settings as django_settings
 
     django.setup()
-    django_settings.DEBUG = False  # else Django keeps each query
+    django_settings.DEBUG = False  # otherwise Django stores each query
     if engine != "sqlite" and not databases:
         create_databases(django_settings.DATABASES)
 
@@ -115,7 +115,7 @@ def create_databases(aliases):
 
 
 def manage(*arguments):
-    """Run manage.py in the current folder; exit with its message where it fails."""
+    """Run manage.py in the current folder. If it fails, exit with its message."""
     process = subprocess.run([sys.executable, "manage.py", *arguments], capture_output=True)
     if process.returncode:
         sys.exit(f"manage.py {' '.join(arguments)}: {process.stderr.decode().strip()}")
@@ -129,13 +129,13 @@ def summary(values):
 
 
 def compare(title, unit, functions, runs, prepare=lambda name: None):
-    """Time functions in turn, A B A B, after a round that does not count; print and return it.
+    """Time functions in turn (A B A B), after one round that does not count. Print and return it.
 
-    ``functions`` is a dict by name. Each does some operations, and returns how many; before that,
-    ``prepare(name)`` is called, whose time does not count. The result holds for each name, in
-    ``unit`` for one operation, a summary of the time that this process had a processor for
-    (``cpu``), of the time that passed (``wall``), and of either's ratio to that of the first
-    function in the same round: other processes disturb the ratio least.
+    ``functions`` is a dict by name. Each function does some operations, and returns their number.
+    Before each call, ``prepare(name)`` is called, and not timed. The result has for each name, in
+    ``unit`` for one operation, summaries of the processor time of this process (``cpu``), of the
+    time that passed (``wall``), and of the ratios of both to the first function in the same round.
+    Other processes disturb the ratios least.
     """
     times = {name: {"cpu": [], "wall": []} for name in functions}
     for run in range(1 + runs):
@@ -171,9 +171,9 @@ def legible(number):
 
 
 def save(name, packages, results, engine="sqlite"):
-    """Write ``results/<name>.json``: the results, and what they were measured on.
+    """Write ``results/<name>.json``: the results, the machine and the versions.
 
-    Those of a server are beside SQLite's, under the name of the engine. Neither changes the other.
+    The results of a server are added under the name of the engine, next to SQLite's results.
     """
     about = {
         "date": datetime.now(UTC).date().isoformat(),
@@ -181,7 +181,7 @@ def save(name, packages, results, engine="sqlite"):
             "cpu": cpu_model(),
             "cores": os.cpu_count(),
             "system": platform.system(),
-            "load_average": round(os.getloadavg()[0], 1),  # of the last minute: 1 is the benchmark
+            "load_average": round(os.getloadavg()[0], 1),  # last minute; 1 is the benchmark
         },
         "versions": {
             "Python": platform.python_version(),
@@ -203,7 +203,7 @@ def save(name, packages, results, engine="sqlite"):
 
 
 def server():
-    """Return what the server says of itself: its version, and whether it waits for the disk."""
+    """Return the server's version, and its setting for waiting for the disk."""
     from django.db import connection
 
     waits = {"postgresql": "SHOW fsync", "mysql": "SELECT @@innodb_flush_method"}

@@ -1,9 +1,9 @@
-"""The Sphinx extension by which prose takes its figures from the results, and from nowhere else.
+"""The Sphinx extension that writes figures from the results into the pages.
 
-``:measured:`replication | index | with the index``` is the median wall time of that line of that
-table of ``results/replication.json``, to two digits, with its unit: "1.6 ms". On a server it is
-``:measured:`replication | postgresql | index | with the index```. With ``| best`` at the end it is
-that of the best round, which other processes have disturbed least; with ``| times`` it is the
+``:measured:`replication | index | with the index``` is the median wall time of that table and line
+of ``results/replication.json``, with two digits and the unit: "1.6 ms". For a server, write
+``:measured:`replication | postgresql | index | with the index```. With ``| best`` at the end, the
+figure is the best round, which other processes have disturbed least. With ``| times``, it is the
 median ratio to the first line of the table, round by round: "1.1 times".
 """
 
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 def figure(line: dict, unit: str, of: str = "median") -> float:
-    """The median of a line, its best round or its ratio: raises KeyError for another word."""
+    """Return the median of a line, its best round or its ratio. KeyError: another word."""
     if of == "times":
         return line["wall_ratio"]["median"]
     best = "max" if unit.endswith("/s") else "min"

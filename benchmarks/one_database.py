@@ -1,7 +1,7 @@
-"""What one database bears, SQLite or PostgreSQL, before there is a reason for a second.
+"""The load that one database can handle, on SQLite or PostgreSQL, before you need a second.
 
 Run by ``make bench``, from the root of the project: ``python -m benchmarks.one_database``. Without
-a PostgreSQL server it says so, and measures nothing: the page that shows its results shows all.
+PostgreSQL it prints a message and measures nothing, because the page shows both engines.
 """
 
 import os
@@ -23,10 +23,10 @@ PACKAGES = ["Django", "psycopg", "psycopg-pool"]
 PRODUCTS = 1_000
 REVIEWS = 100_000
 PROCESSES = [1, 2, 4]
-SECONDS = 1  # that each rate is measured for, in each round
+SECONDS = 1  # for each rate, in each round
 ROUNDS = 3
 BATCH = 100  # rows
-OLD = 100_000  # rows that are dropped, of twice as many
+OLD = 100_000  # rows that are removed, of twice as many
 
 ENGINES = {"SQLite": "sqlite", "PostgreSQL": "postgres"}  # a name, and its alias
 SETTINGS = """
@@ -56,7 +56,7 @@ ENGINES = {{
 }}
 DATABASES = ENGINES | {{"default": ENGINES[os.environ.get("ENGINE", "sqlite")]}}
 DATABASE_ROUTERS = []
-DEBUG = False  # else Django keeps each query
+DEBUG = False  # otherwise Django stores each query
 INSTALLED_APPS.remove("replication")
 """
 
@@ -70,10 +70,10 @@ def find_server():
 
 @contextmanager
 def server(programs):
-    """Start a PostgreSQL as it comes, fsync on, for whoever knows its folder; yield the folder."""
+    """Start PostgreSQL with its default settings (fsync is on). Yield the folder of its socket."""
     folder = Path(mkdtemp(prefix="pg"))
     user = None
-    if os.geteuid() == 0:  # as which PostgreSQL does not run
+    if os.geteuid() == 0:  # PostgreSQL does not run as root
         user = "nobody"
         shutil.chown(folder, user)
     run = partial(subprocess.run, check=True, user=user, cwd=folder, stdout=subprocess.DEVNULL)
@@ -137,8 +137,8 @@ def make_review():
 
 
 def work(operation, alias, start):
-    """Repeat an operation from a moment on, for `SECONDS`; return how often it was done."""
-    operation(alias)  # with a connection, which the next has too
+    """Repeat an operation from ``start`` on, for `SECONDS`. Return the number of operations."""
+    operation(alias)  # opens the connection, which then stays open
     sleep(max(0, start - time()))
     done, end = 0, start + SECONDS
     while time() < end:
@@ -148,7 +148,7 @@ def work(operation, alias, start):
 
 
 def measure_rates():
-    """Take the rate of each operation by one process, and what more processes make of it."""
+    """Measure the rate of each operation with one process, and with more processes."""
     rates = {}
     context = get_context("spawn")
     with ProcessPoolExecutor(max(PROCESSES), context, start_django) as pool:
@@ -157,7 +157,7 @@ def measure_rates():
                 for engine, alias in ENGINES.items():
                     for processes in PROCESSES:
                         start = time() + 0.3
-                        # Each is busy until all are done: a process for each.
+                        # Each task is busy until all are done, so each gets its own process.
                         tasks = [
                             pool.submit(work, operation, alias, start) for _ in range(processes)
                         ]
@@ -181,7 +181,7 @@ def measure_rates():
 
 
 def measure_commits(number=200):
-    """Take how often in a second a file beside the databases is written to, on the disk."""
+    """Measure how often in a second a file next to the databases is written to the disk."""
     rates = []
     with TemporaryFile(dir=".") as file:
         for _ in range(1 + ROUNDS):
@@ -198,7 +198,7 @@ def measure_commits(number=200):
 
 
 def measure_batches(number=5):
-    """Time rows that are written one by one, and many in a transaction."""
+    """Time rows that are written one by one, and many rows in one transaction."""
     from reviews.models import Review
 
     def one_by_one(alias):
@@ -219,7 +219,7 @@ def measure_batches(number=5):
 
 
 def measure_queries(number=20):
-    """Time 20 reviews with author and product: a query for each of these, or one for all."""
+    """Time 20 reviews, with a query for each author and product, or with one query for all."""
     from reviews.models import Review
 
     def read(alias, *related):
@@ -239,7 +239,7 @@ def measure_queries(number=20):
 
 
 def measure_connections(number=50):
-    """Time a get() as the first thing of a request, by where its connection comes from."""
+    """Time a get() at the start of a request, with connections from different sources."""
     from django.db import connections
 
     def asked(alias, close):
@@ -263,7 +263,7 @@ def measure_connections(number=50):
 
 
 def measure_old_rows(runs=3):
-    """Time how the older half of a table's rows goes: row by row, or with its partition."""
+    """Time the removal of the older half of a table: by DELETE, or by dropping its partition."""
     from django.db import connections
 
     columns = "(id bigint, created date, text text)"

@@ -1,8 +1,8 @@
-"""What replication costs: its router beside two others, its log, and its lag; and what it can't do.
+"""The cost of replication: the router (compared with others), the log, the lag, and an index.
 
 Run by ``make bench``, from the root of the project: ``python -m benchmarks.replication``. With the
-name of an engine, as in ``python -m benchmarks.replication postgresql``, it starts servers as the
-tests of the example do: a primary, and two that replicate it.
+name of an engine, as in ``python -m benchmarks.replication postgresql``, it starts servers in the
+same way as the example's tests: a primary, and two servers that replicate it.
 """
 
 import random
@@ -35,7 +35,7 @@ OURS = "examples/replication"
 
 
 class BareRouter:
-    """The least that a router of replicas can do."""
+    """The smallest possible router for replicas."""
 
     def db_for_read(self, model, **hints):
         return "replica1"
@@ -46,7 +46,7 @@ class BareRouter:
 
 @contextmanager
 def servers_of(engine):
-    """Start a primary and two replicas, unless the engine is SQLite; yield what settings need."""
+    """Start a primary and two replicas, unless the engine is SQLite; yield their settings."""
     if engine == "sqlite":
         yield {}
         return
@@ -92,7 +92,7 @@ def set_up(engine, **settings_of_servers):
     while not all(health.reached(alias, position) for alias in settings.REPLICAS["default"]):
         sleep(0.1)
     settings.CACHES["default"]["OPTIONS"] = {"MAX_ENTRIES": PRODUCTS}
-    settings.REPLICA_MAX_LAG = inf  # nobody replicates while the routers are compared
+    settings.REPLICA_MAX_LAG = inf  # no process replicates while the routers are compared
     settings.REPLICA_DATABASES = settings.REPLICAS["default"]
     for name in filter(str.isupper, dir(defaults)):
         setattr(settings, name, getattr(defaults, name))
@@ -102,8 +102,8 @@ def set_up(engine, **settings_of_servers):
 def candidates():
     """Return a dict of what to compare: ``{name: (routers, request)}``.
 
-    ``routers`` are for `routed_by`. ``request()`` is a context manager that does to the router what
-    its middleware does for a GET by someone who has not written.
+    ``routers`` are for `routed_by`. ``request()`` is a context manager that calls the router as its
+    middleware does for a GET from a user who has not written.
     """
     from django_replicated.router import ReplicationRouter
     from multidb import PinningReplicaRouter
@@ -135,7 +135,7 @@ def candidates():
 
 @contextmanager
 def routed_by(routers):
-    """Let Django ask these routers; or with None, the example's own, which also watches queries."""
+    """Use these routers, or with None, the example's own router, which also watches queries."""
     from django.db import connections, router
 
     if routers is None:
@@ -155,7 +155,7 @@ def routed_by(routers):
 
 
 def measure_routers():
-    """Time a decision, the first one of a request, and a query with its decision."""
+    """Time a decision, the first decision of a request, and a query with its decision."""
     from django.db import router
 
     from products.models import Product
@@ -215,7 +215,7 @@ def measure_routers():
 
 
 def measure_lag(rounds=5, writes=150):
-    """Let the replicas be followed; note when what was committed can be read from each."""
+    """Replicate, and measure when a committed row can be read from each replica."""
     from products.models import Product
     from replication import files
     from replication.management.commands.replicate import POLL
@@ -225,7 +225,7 @@ def measure_lag(rounds=5, writes=150):
 
     def lags(primary, replicas):
         for number in range(writes):
-            sleep(random.uniform(POLL, 3 * POLL))  # at no fixed point between two looks at the log
+            sleep(random.uniform(POLL, 3 * POLL))  # a random time between two reads of the log
             Product.objects.create(name=f"Metronome {number}", description="Ticks.", price=1)
             committed = perf_counter()
             (position,) = primary.execute(written).fetchone()
@@ -246,7 +246,7 @@ def measure_lag(rounds=5, writes=150):
     try:
         with closing(files.connect(files.path_of("default"), "ro")) as primary:
             replicas = [files.connect(path, "ro") for path in files.replicas().values()]
-            for _ in range(1 + rounds):  # in the first round, the follower starts
+            for _ in range(1 + rounds):  # the first round includes the start of the follower
                 milliseconds = [lag * 1e3 for lag in lags(primary, replicas)]
                 medians.append(median(milliseconds))
                 p95s.append(quantiles(milliseconds, n=20)[-1])
@@ -265,7 +265,7 @@ def measure_lag(rounds=5, writes=150):
 
 
 def measure_servers_lag(rounds=5, writes=100):
-    """Note when what was committed can be read from a server's replica, by asking it in a loop."""
+    """Measure when a committed row can be read from a server's replica, by reading in a loop."""
     from django.db import connections
 
     from products.models import Product
@@ -292,7 +292,7 @@ def measure_servers_lag(rounds=5, writes=100):
 
 
 def measure_applier(runs=5):
-    """Time the applier on logs of as many changes as there are reviews."""
+    """Time the applier on logs with one change for each review."""
     from replication import files, snapshot
     from replication.applier import Applier
 
@@ -301,7 +301,7 @@ def measure_applier(runs=5):
         "inserts": [f"INSERT INTO reviews_review ({columns}) SELECT {columns} FROM reviews_review"],
         "updates": ["UPDATE reviews_review SET rating = 6 - rating"],
         "deletes": ["DELETE FROM reviews_review"],
-        # The worst case: no two changes that follow each other can be applied by one statement.
+        # The worst case: no two successive changes can be applied by one statement.
         "two tables by turns": [
             "UPDATE reviews_review SET rating = 6 - rating WHERE id = :number",
             f"UPDATE products_product SET price = price + 1 WHERE id = 1 + :number % {PRODUCTS}",
@@ -326,7 +326,7 @@ def measure_applier(runs=5):
             for number in range(1, 1 + times):
                 for statement in statements:
                     connection.execute(statement, {"number": number})
-    snapshot.take(files.path_of("default"), start)  # where all these logs go on from
+    snapshot.take(files.path_of("default"), start)  # the position at which all these logs continue
 
     def prepare(name):
         copy(start, replica)
@@ -359,7 +359,7 @@ def measure_writer():
         return [Review(**values) for _ in range(number)]
 
     def prepare(name):
-        """Begin with the same table each time, and an empty write-ahead log of SQLite's."""
+        """Begin with the same table each time, and with an empty write-ahead log of SQLite."""
         with transaction.atomic():
             log.remove_triggers(connection.connection)
             Review.objects.filter(pk__gt=last).delete()
@@ -401,7 +401,7 @@ def measure_writer():
 
 
 def measure_index():
-    """Time a product's page: without an index, on a primary and on a replica; with it; cached."""
+    """Time a product's page: without an index (primary and replica), with an index, and cached."""
     from django.core.cache import cache
     from django.core.paginator import Paginator
     from django.db import connection

@@ -1,4 +1,4 @@
-"""What shadowing costs: a table under an overlay beside the same rows in one plain table.
+"""The cost of shadowing: a table under an overlay, compared with the same rows in a plain table.
 
 Run by ``make bench``, from the root of the project: ``python -m benchmarks.shadowing``.
 """
@@ -21,10 +21,10 @@ from benchmarks import compare, copy_of, manage, save, summary, versions_of
 
 PACKAGES = ["Django"]
 ROWS = 1_000_000  # in the snapshot
-OVERLAID = 10_000  # a third each added, changed and deleted
+OVERLAID = 10_000  # a third added, a third changed, a third deleted
 GROWTH = [0, 100, OVERLAID, 100_000]  # overlaid rows
 TOP = 20
-PRIME = 1_299_709  # above any number of a row, so that no two have the same price
+PRIME = 1_299_709  # more than the number of any row, so that no two prices are equal
 COLUMNS = "id, category_id, code, name, description, price"
 OURS = "examples/shadowing"
 PLAIN = "a plain table"
@@ -64,7 +64,7 @@ def set_up():
     import django
     from django.conf import settings
 
-    settings.DEBUG = False  # else Django keeps each query
+    settings.DEBUG = False  # otherwise Django stores each query
     for overlaid in GROWTH:
         settings.DATABASES[alias_of(overlaid)] = settings.DATABASES["default"] | {
             "NAME": Path(f"{alias_of(overlaid)}.sqlite3").resolve()
@@ -98,7 +98,7 @@ def insert(connection, rows):
 
 
 def change(connection, number):
-    """Add, change and delete rows, this many together, here and there in the table."""
+    """Add, change and delete this many rows in total, all over the table."""
     from overlay.tables import LAST_SNAPSHOT_KEY
 
     keys = random.Random(number).sample(range(1, 1 + ROWS), number - number // 3)
@@ -113,7 +113,7 @@ def change(connection, number):
 
 
 def questions():
-    """Return a dict of what to ask: ``{name: (title, times a run, question)}``.
+    """Return a dict of the queries: ``{name: (title, times in a run, question)}``.
 
     A question takes a queryset of products, and returns an answer that can be compared.
     """
@@ -124,7 +124,7 @@ def questions():
 
     def mean(products):
         (price,) = products.aggregate(Avg("price")).values()
-        return round(price, 6)  # a sum of floats depends on their order, in its last digits
+        return round(price, 6)  # the last digits of a sum of floats depend on the order
 
     def listed(products):
         return [(product.pk, product.category.name) for product in products]
@@ -190,7 +190,7 @@ def repeated(question, alias, times):
 
 
 def measure_reads(runs=7):
-    """Time each question of an overlay and of a plain table, and get()."""
+    """Time each query, and get(), on an overlay and on a plain table."""
     from products.models import Product
 
     results = {}
@@ -235,7 +235,7 @@ def measure_growth(runs=5):
 
 
 def measure_merge():
-    """Time two querysets, merged in Python: with all local keys known, the answers are right."""
+    """Time two querysets, merged in Python: correct, because all local keys are excluded."""
     from django.db import models
 
     from products.models import Product
@@ -294,7 +294,7 @@ def measure_merge():
 
 
 def measure_writes():
-    """Time what is written to an overlay, and to a plain table."""
+    """Time writes to an overlay, and to a plain table."""
     from django.db.models import F
 
     from products.models import Product
@@ -342,7 +342,7 @@ def measure_writes():
     updated = set()
 
     def forget(name):
-        """Undo the update before; of an overlay also that these rows were ever touched."""
+        """Undo the update before. In an overlay, also remove these rows from the local table."""
         if name in updated:
             some(name).update(price=F("price") - 1)
         updated.add(name)
@@ -373,7 +373,7 @@ def measure_writes():
 
 
 def measure_worst(runs=7):
-    """Time the first 20 where as many rows as there are overlaid were deleted before them."""
+    """Time the first 20 rows, after OVERLAID rows with lower prices were deleted."""
     first = f"SELECT id FROM products_product ORDER BY price LIMIT {OVERLAID}"
     keys = driver(plain_of(OVERLAID)).execute(first).fetchall()
     aliases = {PLAIN: plain_of(OVERLAID), OURS: alias_of(OVERLAID)}
@@ -422,7 +422,7 @@ def measure_command(runs=3):
     return {"command": compare(f"overlay …, at {OVERLAID:,} rows", "ms", functions, runs)}
 
 
-# Changes one row in a transaction, without end, and says so in a table of its own.
+# Changes one row in each transaction, without end, and records this in a table.
 WRITER = f"""
 import random, sqlite3
 live = sqlite3.connect("live.sqlite3", timeout=60, isolation_level=None)
@@ -436,7 +436,7 @@ while True:
 
 
 def measure_snapshot(runs=3):
-    """Time `snapshot` of production while it is written to, beside cp and backup()."""
+    """Time `snapshot` of production during writes, compared with cp and backup()."""
     source, target = Path("live.sqlite3"), Path("copied.sqlite3")
 
     def cp():
@@ -484,7 +484,7 @@ def measure_snapshot(runs=3):
 
 @contextmanager
 def writing():
-    """Write to production from another process meanwhile."""
+    """Write to production from another process."""
     with closing(connect("live.sqlite3")) as live, live:
         live.execute("CREATE TABLE written (key INTEGER)")
     writer = subprocess.Popen([sys.executable, "-c", WRITER])
@@ -498,7 +498,7 @@ def writing():
 
 
 def check(overlaid):
-    """Fail unless the overlay answers each question as the plain table does."""
+    """Fail unless each query has the same answer from the overlay and the plain table."""
     from products.models import Product
 
     for name, (_, _, question) in questions().items():

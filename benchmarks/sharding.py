@@ -1,8 +1,8 @@
-"""What sharding costs: its keys, its routing, asking all shards, filling and moving them.
+"""The cost of sharding: the keys, the routing, queries to all shards, filling and moving shards.
 
 Run by ``make bench``, from the root of the project: ``python -m benchmarks.sharding``. With an
-engine, as in ``python -m benchmarks.sharding postgresql``, it is run on the server that is named by
-the variables of the engine's clients.
+engine, as in ``python -m benchmarks.sharding postgresql``, it runs on the server whose address is
+in the variables of the engine's clients.
 """
 
 import io
@@ -34,9 +34,9 @@ from benchmarks import (
 )
 
 PACKAGES = ["Django"]
-CUSTOMERS = 60_000  # with one and a half orders each; on servers, a quarter
-NUMBERS = [1, 2, 4, 8, 16]  # of shards
-LATENCY = 0.005  # seconds, of a query
+CUSTOMERS = 60_000  # each with 1.5 orders; on servers, a quarter of the customers
+NUMBERS = [1, 2, 4, 8, 16]  # numbers of shards
+LATENCY = 0.005  # seconds, for each query
 TOP = 20
 KEYS = 40_000
 ONE = 1_000_000  # orders in one database
@@ -44,12 +44,12 @@ OURS = "examples/sharding"
 
 
 def shards(number):
-    """Return the aliases of the shards that the same rows are spread over, this many."""
+    """Return the aliases of this many shards, over which the same rows are distributed."""
     return [f"{shard}_of_{number}" for shard in range(number)]
 
 
 def set_up(engine):
-    """Fill the shop with its four shards, and the same rows into one database, two shards, 4, …"""
+    """Fill the shop's four shards. Write the same rows to one database, and to 2, 4, … shards."""
     customers = CUSTOMERS if engine == "sqlite" else CUSTOMERS // 4
     print(f"{customers:,} customers with their orders, on {engine}…", flush=True)
     start_django(engine)
@@ -71,7 +71,7 @@ def set_up(engine):
                 create_databases([alias])
     models = [Customer, Order]
     rows = {}
-    for model in models:  # each shard has a range of the keys, and they come in order
+    for model in models:  # each shard has a range of keys, and the rows are in order
         table = model._meta.db_table
         columns = ", ".join(field.column for field in model._meta.concrete_fields)
         rows[table, f"({columns})"] = [
@@ -96,7 +96,7 @@ def set_up(engine):
 
 
 def driver(alias):
-    """Return the connection of the driver, sqlite3's say, that Django has to a database."""
+    """Return the connection of the driver (sqlite3, say) that Django uses for a database."""
     from django.db import connections
 
     connections[alias].ensure_connection()
@@ -113,7 +113,7 @@ def execute(alias, sql):
 
 
 def insert(alias, table, rows, columns=""):
-    """Insert rows, tuples, in one transaction, as is the driver's fastest way."""
+    """Insert rows (tuples) in one transaction, in the fastest way of the driver."""
     from django.db import connections, transaction
 
     if not rows:
@@ -129,7 +129,7 @@ def insert(alias, table, rows, columns=""):
 
 
 def empty(alias, tables):
-    """Delete all rows of these tables of a database, and what that leaves behind."""
+    """Delete all rows of these tables of a database, and on SQLite, empty the write-ahead log."""
     from django.core.management.color import no_style
     from django.db import connections
 
@@ -141,7 +141,7 @@ def empty(alias, tables):
 
 @cache
 def plain_models():
-    """Return models of the same tables as they are where nothing is sharded."""
+    """Return models of the same tables, without sharding."""
     from django.db import models
 
     class Customer(models.Model):  # noqa: DJ008
@@ -173,7 +173,7 @@ def plain_models():
 
 @contextmanager
 def unrouted():
-    """Let Django ask no router: all is in default."""
+    """Use no router: all models are in default."""
     from django.db import router
 
     with patch.object(router, "routers", []):
@@ -182,9 +182,9 @@ def unrouted():
 
 @contextmanager
 def asking(aliases, threads=None, latency=0.0):
-    """Let a gather ask these shards; each query takes so long, of default too.
+    """Make gather query these shards. Each query is delayed by ``latency``, also on default.
 
-    ``threads`` says whether it asks in threads; None: whether it does by itself.
+    ``threads`` says whether the queries run in threads. With None, gather decides.
     """
     from django.conf import settings
     from django.db import connections
@@ -206,30 +206,30 @@ def asking(aliases, threads=None, latency=0.0):
 
 
 def measure_keys(engine, runs=4):
-    """Insert rows with keys of each kind, and look at how large the table and its indexes are.
+    """Insert rows with keys of each kind, and measure the size of the table and its indexes.
 
-    A row is an order: it has its key, that of its customer, indexed, and a few bytes of text.
+    A row is an order: its key, its customer's key with an index, and a few bytes of text.
     """
     from sharding.keys import new_key
 
-    shard, of_shard = 2, range(512, 768)  # one of four shards, and the buckets that it has
+    shard, of_shard = 2, range(512, 768)  # one of four shards, and its buckets
     tickets = driver("default")
     tickets.execute("CREATE TABLE ticket (id integer PRIMARY KEY AUTOINCREMENT, stub text UNIQUE)")
 
     def uuid7():
-        # With a finer time in its first bits of chance, so that one process's are in order (RFC
-        # 9562, 6.2, method 3). Python 3.14 has uuid.uuid7().
+        # The first random bits have a more exact time, so that the keys of a process are in order
+        # (RFC 9562, 6.2, method 3). Python 3.14 has uuid.uuid7().
         milliseconds, rest = divmod(time.time_ns(), 1_000_000)
         number = milliseconds << 80 | 7 << 76 | (rest << 12) // 1_000_000 << 64
         return UUID(int=number | 2 << 62 | secrets.randbits(62)).hex
 
     def ticket():
-        # As Flickr's: one row that is replaced, and the number that the replacing uses up.
+        # As at Flickr: one row that is replaced, and its new number is the key.
         sql = "INSERT OR REPLACE INTO ticket (stub) VALUES ('a')"
         return tickets.execute(sql).lastrowid
 
     def no_key():
-        return None  # the database gives it
+        return None  # the database makes the key
 
     def ours():
         return new_key(random.choice(of_shard))
@@ -272,7 +272,7 @@ def measure_keys(engine, runs=4):
 
     def fill(name, batch=100):
         connection, new = opened.pop(name), kinds[name][1]
-        # Owners are of the same kind; a sequence can't say them beforehand, so it counts along.
+        # Owners' keys are of the same kind. Those of a sequence are counted here.
         first = 1 + (shard << 40) if name == "range-seeded autoincrement" else None
         owner = first or new()
         for start in range(0, KEYS, batch):
@@ -304,7 +304,7 @@ def measure_keys(engine, runs=4):
 
 
 def measure_routing(engine):
-    """Time what asks one shard, beside the same where there is but one database."""
+    """Time queries to one shard, compared with one database."""
     from django.conf import settings
     from django.utils import timezone
 
@@ -329,7 +329,7 @@ def measure_routing(engine):
             return get(plain.Customer)
 
     def plain_create(number=5):
-        # With keys that are as scattered, and as long in the making.
+        # With keys that are as random, and take as long to make.
         with unrouted():
             for _ in range(number):
                 plain.Customer.objects.create(
@@ -358,7 +358,7 @@ def measure_routing(engine):
 
 
 class HorizontalShard:
-    """SQLAlchemy's horizontal_shard on the files of these shards, asked as its own example does."""
+    """SQLAlchemy's horizontal_shard on the files of these shards, used as in its own example."""
 
     def __init__(self, aliases):
         from sqlalchemy import create_engine, event
@@ -372,7 +372,7 @@ class HorizontalShard:
         self.session = sessionmaker(
             class_=ShardedSession,
             shards=engines,
-            shard_chooser=lambda *arguments, **kwargs: aliases[0],  # for writes: there are none
+            shard_chooser=lambda *arguments, **kwargs: aliases[0],  # only for writes
             identity_chooser=lambda *arguments, **kwargs: aliases,
             execute_chooser=lambda context: aliases,
         )
@@ -403,7 +403,7 @@ class HorizontalShard:
     def count(self):
         from sqlalchemy import func, select
 
-        with self.session() as session:  # an answer of each shard, which the caller combines
+        with self.session() as session:  # one result for each shard, which the caller combines
             return sum(session.execute(select(func.count()).select_from(self.Order)).scalars())
 
     def top(self):
@@ -412,14 +412,14 @@ class HorizontalShard:
         order = self.Order.created.desc(), self.Order.id.desc()
         with self.session() as session:
             rows = session.execute(select(self.Order).order_by(*order).limit(TOP)).scalars().all()
-        # The first of each shard, one shard after the other.
+        # The first rows of each shard, one shard after another.
         return sorted(rows, key=lambda row: (row.created, row.id), reverse=True)[:TOP]
 
 
 def measure_gather(engine):
-    """Time count and top-20 over 8 shards, and their growth, beside one database.
+    """Time count and top-20 over 8 shards, and over more shards, compared with one database.
 
-    On SQLite, beside SQLAlchemy too.
+    On SQLite, also compared with SQLAlchemy.
     """
     from customers.models import Order
     from sharding import gather
@@ -446,7 +446,7 @@ def measure_gather(engine):
             yield
 
     def compared(title, questions, runs):
-        """Compare ``{name: (question, context manager)}``. To enter the context takes no time."""
+        """Compare ``{name: (question, context manager)}``. Entering the context is not timed."""
         with ExitStack() as stack:
 
             def prepare(name):
@@ -524,7 +524,7 @@ def measure_gather(engine):
 
 
 def measure_populate(engine, customers=30_000, runs=5):
-    """Time populate beside the driver's fastest way alone, for the same rows, made beforehand."""
+    """Time populate, compared with the driver's fastest way for the same rows, made beforehand."""
     from django.conf import settings
     from django.core.management import call_command
 
@@ -538,7 +538,7 @@ def measure_populate(engine, customers=30_000, runs=5):
             empty(alias, its_tables[::-1])
 
     def populate():
-        with redirect_stderr(io.StringIO()):  # no bar where there is no terminal
+        with redirect_stderr(io.StringIO()):  # no progress bar without a terminal
             call_command("populate", customers=customers, stdout=io.StringIO())
         return number
 
@@ -562,7 +562,7 @@ def measure_populate(engine, customers=30_000, runs=5):
 
 
 def measure_reshard(engine, runs=2):
-    """Time how a shard's buckets move to another, and back."""
+    """Time moving a shard's buckets to another shard, and back."""
     from sharding import buckets
     from sharding.reshard import reshard
 
@@ -575,7 +575,7 @@ def measure_reshard(engine, runs=2):
         seconds = perf_counter() - start
         assert moved == len(numbers)
         whole.append(rows / seconds)
-        # Three leases, be the rows many or few: while all processes come to know the map.
+        # Without the three leases (for any number of rows) in which all processes read the new map.
         at_work.append(rows / (seconds - 3 * buckets.LEASE))
     figures = {"with its waits": summary(whole[1:]), "without them": summary(at_work[1:])}
     print(f"\nreshard: {len(numbers)} buckets with {rows:,} rows, rows/s")
@@ -593,7 +593,7 @@ def measure_reshard(engine, runs=2):
 
 
 def measure_one_database(engine):
-    """Fill one database without any sharding, and time what it answers."""
+    """Fill one database without sharding, and time its queries."""
     from django.conf import settings
 
     plain = plain_models()
@@ -674,7 +674,7 @@ def main():
         alone = [
             measure_keys,
             measure_one_database,
-        ]  # of what they say, a server would say the same
+        ]  # a server would show the same
     else:
         packages, alone = versions_of([*PACKAGES, SERVERS[engine][1]]), []
     with copy_of("sharding"):
