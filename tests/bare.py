@@ -1,8 +1,8 @@
-"""An app of the examples as its reader takes it: into a project that has nothing of the shop.
+"""Installs an app of the examples as a reader would, in a project without the shop.
 
-The reader is a program here. It makes a project by ``startproject``, with an app ``notes`` of its
-own, copies the folders of the app, and does what the docstring of the app's ``__init__.py`` says:
-each literal block (``::``) whose lead-in names a file goes to the end of that file.
+This program plays the reader. It makes a project by ``startproject``, with an app ``notes``. It
+copies the folders of the app, and follows the docstring of the app's ``__init__.py``. Each literal
+block (``::``) is added to the end of the file that the text above it names.
 """
 
 import ast
@@ -15,7 +15,7 @@ from textwrap import dedent
 import programs
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-#: A paragraph that ends in ``::``, and the literal block that it leads in.
+#: A paragraph that ends in ``::``, and the literal block below it.
 BLOCK = re.compile(r"(?P<lead>(?:^\S.*\n)*^\S.*::\n)\n(?P<text>(?:^ +.*\n|\n)+)", re.MULTILINE)
 FILE = re.compile(r"``([\w/]+\.py)``")
 
@@ -32,15 +32,15 @@ class BareProject:
         self.append("site_/settings.py", 'INSTALLED_APPS += ["notes"]\n')
 
     def take(self, example: str, *apps: str) -> None:
-        """Copy apps, whole, out of an example."""
+        """Copy complete apps from an example."""
         ignored = shutil.ignore_patterns("__pycache__")
         for app in apps:
             shutil.copytree(EXAMPLES / example / app, self.folder / app, ignore=ignored)
 
     def follow(self, app: str, **files: str) -> None:
-        """Do what an app's docstring says.
+        """Follow an app's docstring.
 
-        ``files`` tells which of this project's files are those that the docstring names:
+        ``files`` maps the files that the docstring names to files of this project:
         ``settings="site_/settings.py"``.
         """
         names = {"settings.py": "site_/settings.py", "models.py": "notes/models.py"}
@@ -51,7 +51,7 @@ class BareProject:
             for block in BLOCK.finditer(docstring + "\n")
             if (named := FILE.search(block["lead"])) and named[1] in names
         ]
-        assert blocks, f"the docstring of {app} says of no file what to write in it"
+        assert blocks, f"the docstring of {app} has no text for any file"
         for name, text in blocks:
             self.append(names[name], text)
 
@@ -64,7 +64,7 @@ class BareProject:
             file.write("\n" + text)
 
     def replace(self, path: str, old: str, new: str) -> None:
-        """Change a file by hand: ``old`` has to be in it."""
+        """Change a file by hand. ``old`` must be in it."""
         text = (self.folder / path).read_text()
         assert old in text, f"{path} has no {old!r}"
         self.write(path, text.replace(old, new))
@@ -73,11 +73,11 @@ class BareProject:
         return self.python("-m", "django", *arguments)
 
     def manage(self, *arguments: str, status: int = 0) -> str:
-        """Run ``manage.py``; return what it printed. Its exit status has to be this one."""
+        """Run ``manage.py``, which must end with this exit status. Return the output."""
         return self.python("manage.py", *arguments, status=status)
 
     def shell(self, script: str) -> str:
-        """Run a script by ``manage.py shell``; return what it printed."""
+        """Run a script by ``manage.py shell``. Return the output."""
         return self.manage("shell", "-v", "0", "-c", dedent(script))
 
     def python(self, *arguments: str, status: int = 0) -> str:

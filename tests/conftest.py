@@ -1,4 +1,4 @@
-"""A checkout for each test, to break pages in."""
+"""A checkout for each test, in which a test can break pages."""
 
 import json
 import os
@@ -12,8 +12,8 @@ import pytest
 from programs import pytest_and_sphinx
 
 ROOT = Path(__file__).parents[1]
-# What its commands have: nothing of the caller's that changes what they print, as CI=true and
-# FORCE_COLOR do (Sphinx and pytest write in colours then).
+# The environment of its commands, without variables of the caller that change the output. For
+# example, CI=true and FORCE_COLOR make Sphinx and pytest write in colours.
 ENVIRONMENT = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
 
 MANAGE = """
@@ -70,18 +70,18 @@ class House:
     def run(
         self, *arguments: str, timeout: float = 30, environment: dict[str, str] | None = None
     ) -> tuple[dict[str, int], str]:
-        """Run pytest; return what it counted (``{"passed": 3}``), and all that it printed.
+        """Run pytest. Return its counts (``{"passed": 3}``) and its output.
 
-        ``environment`` is the whole of what it has, in place of these tests' own.
+        ``environment`` replaces the whole environment of these tests.
         """
         inherited = ENVIRONMENT if environment is None else environment
-        # Hypothesis' plugin has nothing to do here, and takes as long to import as a page to run.
+        # Hypothesis' plugin is not needed here, and takes as long to import as a page to run.
         options = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-rs"]
         command = ["-m", "pytest", *options, *(arguments or ["docs"])]
         env = {**inherited, "LIVEDOCS_TIMEOUT": str(timeout)}
         if environment is None:
             process = pytest_and_sphinx.run(*command, cwd=self.folder, env=env, timeout=300)
-        else:  # Some of it Python reads as it starts.
+        else:  # Python reads some of the variables when it starts.
             process = subprocess.run(
                 [sys.executable, *command],
                 cwd=self.folder,
@@ -120,7 +120,7 @@ class House:
         return process.returncode, process.stderr, index.read_text() if index.exists() else ""
 
     def build_page(self, text: str, *extensions: str) -> tuple[int, str, str]:
-        """Build a page with that text, and only these extensions of ours; as `build` does."""
+        """Build a page with that text, with only these extensions of ours, as `build` does."""
         top = str(Path(__file__).parents[1])
         conf = f"import sys\nsys.path.insert(0, {top!r})\nextensions = {list(extensions)!r}\n"
         self.write("conf.py", conf)
@@ -131,7 +131,7 @@ class House:
         return json.loads((self.folder / "_build/verified.json").read_text())
 
     def record_is_current(self) -> bool:
-        """Whether what was recorded is still of these pages and projects."""
+        """Whether the record is still valid for these pages and projects."""
         code = "from livedocs import record; print(bool(record.read()))"
         return (
             pytest_and_sphinx.run("-c", code, cwd=self.folder, env=ENVIRONMENT).stdout == "True\n"

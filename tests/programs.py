@@ -1,4 +1,4 @@
-"""Python programs that these tests run, in processes that begin with much imported already."""
+"""Runs Python programs for these tests, in processes that have imported most modules already."""
 
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -7,9 +7,9 @@ FILE = Path(__file__).parents[1] / "examples/functional/tests/processes.py"
 _spec = spec_from_file_location("processes", FILE)
 _spec.loader.exec_module(_processes := module_from_spec(_spec))
 
-#: For Django's.
+#: For programs with Django.
 django = _processes.python
-#: For pytest and Sphinx, each of which would import for a second.
+#: For pytest and Sphinx, whose imports would take a second each.
 pytest_and_sphinx = _processes.Processes(
     "docutils.parsers.rst.states",
     "docutils.writers.html5_polyglot",

@@ -1,4 +1,4 @@
-"""The site names the addresses that whoever builds it says, and without one none."""
+"""The site has the addresses that its builder sets, and without them no address."""
 
 import os
 import re
@@ -54,7 +54,7 @@ def test_what_is_no_address_of_a_site_is_said(caplog, said):
 
 @pytest.fixture
 def checkout(tmp_path):
-    """A checkout of git, and a function that sets the address of its ``origin``."""
+    """A git checkout, and a function that sets the address of its ``origin``."""
     git = ["git", "-C", tmp_path]
     subprocess.run([*git, "init", "-q"], check=True)
 
@@ -90,14 +90,14 @@ def test_what_is_no_address_of_a_repository_is_said(caplog, checkout, said):
 def test_no_remote_no_checkout_and_no_git_give_no_address(checkout, tmp_path, monkeypatch):
     folder = checkout("https://github.com/owner/name")
     (folder / "inner").mkdir()
-    assert addresses.edits({}, folder / "inner") == ""  # The checkout around it is another's.
+    assert addresses.edits({}, folder / "inner") == ""  # Not those of the outer checkout.
     monkeypatch.setenv("PATH", "")
     assert addresses.edits({}, folder) == ""
 
 
 @pytest.fixture
 def build(tmp_path):
-    """Build a small site with the settings of ours; return its exit status, errors and folder."""
+    """Build a small site with our settings. Return the exit status, the errors and the folder."""
 
     def build(**environment: str) -> tuple[int, str, Path]:
         (tmp_path / "index.rst").write_text("Title\n=====\n\n.. toctree::\n\n   other\n")
@@ -114,7 +114,7 @@ def build(tmp_path):
 
 
 def addresses_in(site: Path) -> set[str]:
-    """The absolute addresses that the pages name, but those of drawings and of the schemas."""
+    """The absolute addresses in the pages, without those of drawings and schemas."""
     files = [*site.glob("*.html"), *site.glob("*.xml"), *site.glob("*.txt")]
     found = {url for file in files for url in re.findall(r'https?://[^\s"<)]+', file.read_text())}
     return {url for url in found if not re.match("https?://(www.w3.org|www.sitemaps.org)/", url)}
@@ -140,7 +140,7 @@ def test_a_site_with_addresses_and_then_without(build):
         "https://github.com/owner/name/edit/main/docs/other.rst",
     }
 
-    # The checkout may have a remote, which is not asked for where there is no git.
+    # The checkout may have a remote, which is not read if git is not installed.
     status, errors, site = build(PATH="")
     assert (status, errors) == (0, "")
     assert addresses_in(site) == set()

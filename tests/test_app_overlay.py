@@ -1,4 +1,4 @@
-"""The app ``overlay`` alone, in a project of somebody else's, by what its docstring says."""
+"""The app ``overlay`` in another project, installed by its docstring alone."""
 
 import ast
 import re
@@ -8,7 +8,7 @@ import pytest
 from bare import EXAMPLES, BareProject
 
 APP = EXAMPLES / "shadowing" / "overlay"
-# In reading order, and what is of no use before the others: whole tables, then rows.
+# In reading order. No module needs a later one: first whole tables, then rows.
 WHOLE_TABLES = [
     "routers",
     "reading",
@@ -62,7 +62,7 @@ BEFORE, AFTER = "wind oil sell\n", "wind the clock sell dust\n"
 
 
 class Site(BareProject):
-    """A project whose production has notes, and whose developer follows the docstring."""
+    """A project with notes in production, and a developer who follows the docstring."""
 
     def developer(self, command, *arguments, **kwargs):
         return self.manage(command, "--settings=site_.local", *arguments, **kwargs)
@@ -77,7 +77,7 @@ class Site(BareProject):
 
 @pytest.fixture(scope="module")
 def taken(tmp_path_factory):
-    """The folder of a site that has taken the app: not to be written to."""
+    """The folder of a site that has installed the app. Tests must not write to it."""
     site = Site(tmp_path_factory.mktemp("bare") / "site", MODELS)
     site.manage("makemigrations", "notes", "-v", "0")
     site.manage("migrate", "-v", "0")
@@ -90,7 +90,7 @@ def taken(tmp_path_factory):
 
 @pytest.fixture
 def site(taken, tmp_path):
-    """A copy of one's own of it."""
+    """A separate copy of this site."""
     site = Site.__new__(Site)
     site.folder = shutil.copytree(taken, tmp_path / "site")
     return site
@@ -123,7 +123,7 @@ def test_whole_tables_need_no_more_than_the_docstring_says(site):
     site.developer("migrate", "-v", "0")
     assert site.run(SHOW) == "\n"
     assert site.developer("shadow", "notes.Note") == "notes.Note: 3 rows.\n"
-    assert site.run(SHOW) == BEFORE  # a join with the snapshot's shelf
+    assert site.run(SHOW) == BEFORE  # a join with the shelf in the snapshot
     site.run(CHANGE)
     assert site.run(SHOW) == AFTER
     assert site.files() == before
@@ -146,8 +146,8 @@ def test_other_aliases(site):
 
 PRODUCTION, DEVELOPER = "settings.py", "local.py"
 CHECK = ["check", "--fail-level=WARNING"]
-#: The lines of the docstring, one at a time: whose settings have the line, a command that is run
-#: with these settings, and what it says when the line is missing.
+#: Each line of the docstring: the settings that have it, a command that is run with these settings,
+#: and its message when the line is missing.
 LINES = [
     (
         PRODUCTION,
@@ -212,7 +212,7 @@ LINES = [
     ("file", "line", "whose", "command", "said"), LINES, ids=[line for _, line, *_ in LINES]
 )
 def test_a_line_that_is_left_out_is_said(site, file, line, whose, command, said):
-    # What a line begins is another name then, or another entry: its end stays where it is.
+    # The line is replaced by another name or entry, because the rest of its statement stays.
     left_out = {"PERSONAL": "OTHER", "HARMLESS": "OTHER", '"production": {': '"other": {'}.get(
         line, ""
     )
@@ -257,7 +257,7 @@ def test_the_docstring_names_the_modules_in_that_order():
     listed = [
         name.removesuffix(".base")
         for name in WHOLE_TABLES + ROWS
-        # These are parts of others, or have nothing to read.
+        # These are parts of other modules, or have nothing to read.
         if name not in ("errors", "apps", "models", "backend.compiler")
     ]
     assert named == listed

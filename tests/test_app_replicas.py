@@ -1,4 +1,4 @@
-"""The app ``replicas`` alone, in a project of somebody else's, by what its docstring says."""
+"""The app ``replicas`` in another project, installed by its docstring alone."""
 
 import pytest
 from bare import BareProject
@@ -28,7 +28,7 @@ URLS = """
 
     urlpatterns = [path("", notes)]
 """
-# Each in a process of its own: what a browser is answered, with its cookies.
+# The responses to two browsers, each with its own cookies.
 BROWSERS = """
     from django.conf import settings
     from django.test import Client
@@ -39,7 +39,7 @@ BROWSERS = """
     writer.post("/", {"text": "wind the clock"})
     print("after", writer.get("/").json()["texts"], other.get("/").json()["texts"])
 """
-# The lines of the docstring, one at a time, and what says that one is missing.
+# Each line of the docstring, and the message when the line is missing.
 LINES = {
     'INSTALLED_APPS += ["replicas"]': 'add "replicas" to INSTALLED_APPS',
     'MIDDLEWARE = ["replicas.consistency.ReadYourWritesMiddleware", *MIDDLEWARE]': "replicas.E005",
@@ -67,7 +67,7 @@ def test_the_docstring_is_enough(project):
     project.manage("makemigrations", "notes", "-v", "0")
     project.manage("migrate", "-v", "0")
     assert "replica1: a snapshot" in project.manage("replicate", "--snapshot")
-    # Nobody replicates: the replica stands still.
+    # No process replicates, so the replica does not change.
     assert project.shell(BROWSERS).splitlines() == ["before [] []", "after ['wind the clock'] []"]
     assert "1 change applied" in project.manage("replicate")
     assert project.shell(BROWSERS).splitlines()[0] == (
@@ -81,7 +81,7 @@ def test_a_line_that_is_left_out_is_said(project, line, said):
     project.replace("site_/settings.py", line, "")
     try:
         if "INSTALLED_APPS" in line:
-            # An app that is not installed checks nothing: at start-up, its middleware does.
+            # An app that is not installed has no checks. Its middleware checks this at start-up.
             assert said in project.manage(
                 "shell",
                 "-c",

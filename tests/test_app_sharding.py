@@ -1,4 +1,4 @@
-"""The app ``sharding``, alone and with ``directory``, by what their docstrings say."""
+"""The app ``sharding``, alone and with ``directory``, installed by their docstrings alone."""
 
 import pytest
 from bare import BareProject
@@ -13,7 +13,7 @@ FILL = """
         author.notes.create(text="wind the clock")
     Author.objects.create(pk=new_key(7), name="seven").notes.create(text="wind the clock")
 """
-# Which shards have rows, and whether each is where the map says; then what a reader finds.
+# Whether each shard has rows, and only its own rows; then what a reader finds.
 LOOK = """
     from django.conf import settings
 
@@ -42,7 +42,7 @@ CLAIM = """
     print(claims.find("ada@clocks.example").shard, gather.count(Member.objects.all()))
     Member.objects.create(pk=new_key(1023), email="eunice@clocks.example")
 """
-# The lines of the docstring, one at a time, and what says that one is missing.
+# Each line of the docstring, and the message when the line is missing.
 LINES = {
     'SHARDS = ["shard0", "shard1"]': "name 'SHARDS' is not defined",
     """DATABASES |= {

@@ -1,4 +1,4 @@
-"""What several examples have is the same in each: a fact of code has one text, in copies."""
+"""Code that several examples have is the same in each, byte for byte."""
 
 import ast
 import re
@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = sorted(path.parent for path in Path(__file__).parents[1].glob("examples/*/manage.py"))
-# What is no part of a pattern. `diff -r` of two examples is to show what a pattern costs, no more.
-# A folder stands for each file that is in it, in those examples that have the file.
+# Files that are not part of a pattern. `diff -r` of two examples must show only the pattern's code.
+# A folder means each file in it, in the examples that have the file.
 FRAME = [
     "manage.py",
     "pytest.ini",
@@ -20,7 +20,7 @@ FRAME = [
     "tests/engines.py",
     "tests/processes.py",
 ]
-# Two examples whose products are the same, and what of them is.
+# Pairs of examples with the same products, and the files that are the same.
 ALIKE = ["functional", "replication"]
 ALIKE_IN = [
     "products/management",
@@ -29,15 +29,15 @@ ALIKE_IN = [
     "products/templates",
 ]
 SHOP = {"shop", "products", "customers", "reviews"}  # the shop and its apps
-# Its commands take the errors of a database from the app `sharding`.
+# Its commands import the errors of a database from the app `sharding`.
 WITHOUT = {("sharding", "shop/errors.py")}
-# Apps that a reader takes whole. Of those in several examples, each has all of the files.
+# Apps that a reader takes whole. An app in several examples has all of its files in each.
 COPIED = ["directory", "replicas", "replication", "sharding"]
 TAKEN = [*COPIED, "overlay"]
 
-# Of what `replicated_shards` has from others besides, the files that are not the same there.
+# The files that `replicated_shards` has from other examples, but changed.
 CHANGED = {
-    # A product has what is sold of it, on the shards, and what is thought of it, in reviews.
+    # A product has orders, on the shards, and reviews, in another database.
     "products/templates/products/_facts.html",
     "products/views.py",
     # The combination itself: function, then shard, then role.
@@ -55,7 +55,7 @@ def files(folder):
 
 
 def different(trees):
-    """The names of those files that two of these trees, where they have them, have unlike."""
+    """Return the names of the files that are different in two of the folders that have them."""
     return sorted(
         name
         for name in set().union(*trees)

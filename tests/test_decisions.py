@@ -1,4 +1,4 @@
-"""The path of questions: it shows each step, and says in words what it shows."""
+"""The path of questions is drawn with each step, and has the same as text."""
 
 import re
 from io import StringIO
@@ -21,7 +21,7 @@ PATH = """
 
 @pytest.fixture
 def build(tmp_path):
-    """Build a page of that text with that builder; return the warnings and the page."""
+    """Build a page with that text and builder. Return the warnings and the page."""
 
     def build(text, builder="html"):
         docs, out, warnings = tmp_path / "docs", tmp_path / builder, StringIO()

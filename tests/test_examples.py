@@ -1,4 +1,4 @@
-"""Each example by itself, as its reader has it."""
+"""Each example alone, as a reader uses it."""
 
 import ast
 import doctest
@@ -34,15 +34,15 @@ BLOCK = re.compile(
     r"(?P<text>(?: .*\n|\n)+)",
     re.MULTILINE,
 )
-#: Whatever a page can run. All of a README's have to be such blocks as above.
+#: All blocks that a page can run. In a README, each must match the pattern above.
 ANY_BLOCK = re.compile(r"^ *(\.\. (code-block|literalinclude|include)::|>>> )", re.MULTILINE)
-#: How a README begins: it makes an environment.
+#: The first commands of a README, which make an environment.
 INSTALL = [
     "python -m venv .venv",
     ". .venv/bin/activate",
     "python -m pip install -r requirements.txt",
 ]
-#: What a reader answers, stops, or may not have; and what the test runs instead.
+#: Commands that need a reader, run until they are stopped, or may be missing: their replacements.
 INSTEAD = {
     r"python manage.py createsuperuser": r"\g<0> --noinput",
     r"python manage.py runserver": (
@@ -50,25 +50,25 @@ INSTEAD = {
         r'from urllib.request import urlopen; urlopen("http://127.0.0.1:{port}/")'
         r"' 2>/dev/null && break; done; answered=$?; kill $!; wait $!; (exit $answered)"
     ),
-    # It goes on until it is stopped: to that, `timeout` says 124.
+    # It runs until it is stopped. Then the exit status of `timeout` is 124.
     r"python manage.py \w+ --follow.*": r"timeout 3 \g<0>; test $? = 124",
     r"sqlite3 .*": r"! command -v sqlite3 || \g<0>",
 }
-#: The last section of a README. It is followed where a server is.
+#: The last section of a README. It is followed if there is a server.
 ON_A_SERVER = re.compile(r"^\w.* on PostgreSQL or MariaDB\n-+\n", re.MULTILINE)
 #: Its first command, by engine, which installs the driver.
 DRIVERS = {
     "postgresql": 'python -m pip install "psycopg[binary]"',
     "mariadb": "python -m pip install mysqlclient",
 }
-#: What is run by a superuser, on that engine alone.
+#: Blocks that a superuser runs, only on that engine.
 CLIENTS = {"postgresql": ("psql ", "pg_dump "), "mariadb": ("mariadb ", "mariadb-dump ")}
-#: A suite runs on each engine elsewhere. Here one file shows that this user may make its databases.
+#: Other runs have the whole suite on each engine. This file shows that the user may make databases.
 INSTEAD_ON_A_SERVER = {
     r"python -m pytest": r"\g<0> $(ls tests/test_populate.py || echo tests/test_routers.py)",
     r"sqlite3 .*": "true",
 }
-#: What is done on a server also when the section for servers shows all else.
+#: Blocks that are run on a server even if the section for servers has all other commands.
 ON_EACH_ENGINE = [
     "python manage.py createsuperuser",
     "python manage.py runserver",
@@ -78,10 +78,10 @@ MARK = "== ended with"
 
 
 def pytest_generate_tests(metafunc):
-    """READMEs are followed on SQLite and PostgreSQL, or else on what ``--engine`` says."""
+    """READMEs are followed on SQLite and PostgreSQL, or on the engine of ``--engine``."""
     if "engine" in metafunc.fixturenames:
         asked = metafunc.config.option.engine
-        # On a server, with the newest Django alone: an environment and a minute less for each.
+        # On a server, only with the newest Django: that saves an environment and a minute for each.
         pairs = [("sqlite", django) for django in DJANGOS] if asked == "sqlite" else []
         pairs += [
             (engine, DJANGOS[-1])
@@ -100,10 +100,10 @@ def example(request, tmp_path):
 
 @pytest.fixture
 def environment(example, engine, django):
-    """The variables of a shell with no Python packages but those that an example's README installs.
+    """The variables of a shell with only the Python packages that an example's README installs.
 
-    They are installed once, by the commands of the README, for all the examples that require the
-    same; and the next time that the tests are run, they are there already.
+    They are installed once, by the commands of the README, for all examples with the same
+    requirements. The next run of the tests uses them again.
     """
     requirements = re.sub("^#.*\n", "", (example / "requirements.txt").read_text(), flags=re.M)
     install = "\n".join(["set -e", *INSTALL]) + f" 'Django~={django}.0'"
@@ -115,12 +115,12 @@ def environment(example, engine, django):
     variables = {
         "PATH": f"{folder / 'bin'}:/usr/local/bin:/usr/bin:/bin",
         "HOME": os.environ["HOME"],
-        "PYTHONUNBUFFERED": "1",  # as on a terminal, what is printed comes in its order
+        "PYTHONUNBUFFERED": "1",  # as on a terminal, output appears in order
     }
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "installed").exists():
-            # The Python that virtual environments are made from, and no package of this one.
+            # The Python for new virtual environments, without the packages of this environment.
             (folder / "bin").mkdir(exist_ok=True)
             (folder / "bin" / "python").unlink(missing_ok=True)
             (folder / "bin" / "python").symlink_to(Path(sys._base_executable).resolve())
@@ -136,23 +136,23 @@ def environment(example, engine, django):
 
 @dataclass
 class Found:
-    """A server that a README's section is followed on, or several that replicate."""
+    """The server for a README's section, or several servers that replicate."""
 
-    addresses: dict[str, dict[str, str]]  # of each HOST in the README, what is here in its place
-    superuser: dict[str, str]  # the variables of a shell in which the databases are made
+    addresses: dict[str, dict[str, str]]  # for each HOST in the README, its replacement
+    superuser: dict[str, str]  # the variables of the shell that makes the databases
     programs: Path
 
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """A function that starts the server of an engine, or has the one that runs forget all."""
+    """A function that starts an engine's server, or removes all data from the running server."""
     running = {}
 
     def server(engine):
         if engine not in running:
             running[engine] = Server(engine)
             if engine == "postgresql":
-                # As it comes, it asks nobody on this machine for a password.
+                # By default, it needs no password on this machine.
                 rules = running[engine].kind.data / "pg_hba.conf"
                 rules.write_text(
                     f"local all clocks,clocks_reader scram-sha-256\n{rules.read_text()}"
@@ -180,7 +180,7 @@ def alone(tmp_path_factory):
 
 @contextmanager
 def replicating(engine, folder):
-    """A primary and two replicas of it: those of the example's own tests."""
+    """A primary and two replicas, as in the example's own tests."""
     spec = spec_from_file_location("servers", ROOT / "examples/replication/tests/servers.py")
     spec.loader.exec_module(module := module_from_spec(spec))
     try:
@@ -204,7 +204,7 @@ def replicating(engine, folder):
 
 @pytest.fixture
 def server(example, engine, alone, tmp_path):
-    """What the README is followed on; None for SQLite."""
+    """The server on which the README is followed, or None for SQLite."""
     if engine == "sqlite":
         yield None
     elif (example / "replicas").exists():
@@ -219,7 +219,7 @@ def server(example, engine, alone, tmp_path):
 
 
 def steps_of(text):
-    """The commands of a README, and what each prints, or None where the README does not say."""
+    """Yield the commands of a README, and the output of each, or None if it is not shown."""
     for block in BLOCK.finditer(text):
         content = dedent(block["text"]).strip("\n") + "\n"
         if block["file"]:
@@ -230,10 +230,10 @@ def steps_of(text):
 
 
 def steps_on_a_server(section, engine, server, example):
-    """The same of a README's section for servers, and the change of the settings that it shows.
+    """Yield the same for a README's section for servers, with the change of its settings.
 
-    Its blocks make the databases, on PostgreSQL and on MariaDB; are the settings, likewise; and
-    then show what is run, where the other sections can't be followed on a server.
+    The first blocks make the databases, on PostgreSQL and on MariaDB. Next are the settings for
+    both. The last blocks have commands, if the other sections can't be followed on a server.
     """
     blocks = list(BLOCK.finditer(section))
     texts = [dedent(block["text"]).strip("\n") for block in blocks]
@@ -245,7 +245,7 @@ def steps_on_a_server(section, engine, server, example):
     yield from ((f"({export}; {command})", want) for command, want in databases)
     changed = texts[2]
     if engine == "mariadb":
-        # SERVER as the second block has it, in place of the first's.
+        # SERVER from the second block, in place of the first.
         rest = ast.parse(changed).body[1].lineno - 1
         changed = "\n".join([texts[3], *changed.splitlines()[rest:]])
         changed = changed.replace("PostgresPosition", "MariaDBPosition")
@@ -265,7 +265,7 @@ def steps_on_a_server(section, engine, server, example):
 
 
 def replaced(settings, block):
-    """``settings`` with ``block`` in place of DATABASES, and of whatever else it assigns."""
+    """Return ``settings`` with ``block`` in place of DATABASES and of its other assignments."""
 
     def assigned(text):
         nodes = [node for node in ast.parse(text).body if isinstance(node, ast.Assign)]
@@ -280,7 +280,7 @@ def replaced(settings, block):
 
 
 def test_alone_by_following_its_readme(example, engine, django, environment, server):
-    """In one shell, from making the virtual environment to the example's own tests."""
+    """In one shell, from the virtual environment to the example's own tests."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     readme = (example / "README.rst").read_text()
@@ -339,8 +339,8 @@ def test_alone_by_following_its_readme(example, engine, django, environment, ser
         tests = said[2 * commands.index("python -m pytest")]
         assert " passed" in tests and " failed" not in tests
     else:
-        assert server  # its README says how the tests are run there
-    if server and not (example / "replicas").exists():  # those servers ask for none
+        assert server  # its README has the commands for its tests there
+    if server and not (example / "replicas").exists():  # these servers need no password
         see_that_a_wrong_password_is_one_line(example, environment)
 
 
@@ -358,7 +358,7 @@ def see_that_a_wrong_password_is_one_line(example, environment):
 
 
 def test_an_entry_for_a_server_is_the_same_in_each_readme():
-    """That of the root's README, which has no NAME yet."""
+    """It is the entry in the README at the top, which has no NAME."""
     both = re.findall(
         r"^    SERVER = \{\n(?:     .*\n)+    \}\n", (ROOT / "README.rst").read_text(), re.M
     )
@@ -370,8 +370,8 @@ def test_an_entry_for_a_server_is_the_same_in_each_readme():
 
 @pytest.mark.parametrize("folder", EXAMPLES, ids=lambda folder: folder.name)
 def test_its_readme_has_no_slips(folder, monkeypatch):
-    """As a page it would be told of them; here it is not run as one."""
-    monkeypatch.setattr(Page, "engine", "sqlite")  # each runs there, whatever this run is on
+    """A page's run would report slips, but here the README does not run as a page."""
+    monkeypatch.setattr(Page, "engine", "sqlite")  # each README runs on SQLite
     page = Page.parse(str(folder / "README.rst"), *PARSERS)
     regions = [region for _, region in page.regions]
     assert len(regions) > 10

@@ -1,4 +1,4 @@
-"""Prose takes its figures from the results of the benchmarks, and can name no other."""
+"""The pages take figures from the benchmarks' results, and a wrong name is an error."""
 
 import json
 
@@ -9,7 +9,7 @@ from benchmarks import HERE
 
 @pytest.fixture
 def build(house):
-    """Build a page with that text; return the exit status, the warnings and the page."""
+    """Build a page with that text. Return the exit status, the warnings and the page."""
 
     return lambda text: house.build_page(text, "benchmarks.figures")
 

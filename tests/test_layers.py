@@ -1,4 +1,4 @@
-"""The modules of ``sharding/`` in reading order: none imports one that comes later."""
+"""The modules of ``sharding/`` in reading order: no module imports a later one."""
 
 import ast
 import re
@@ -13,7 +13,7 @@ def in_reading_order():
 
 
 def imported(path):
-    """The modules of ``sharding`` that a file imports, wherever in the file."""
+    """Return the modules of ``sharding`` that a file imports, anywhere in the file."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -42,7 +42,7 @@ def test_no_module_imports_a_later_one():
     later = []
     for path in FOLDER.rglob("*.py"):
         module = path.relative_to(FOLDER).parts[0].removesuffix(".py")
-        if module not in order:  # migrations are read by Django alone
+        if module not in order:  # only Django reads migrations
             continue
         later += [
             f"{path.relative_to(FOLDER)}:{line} imports {name}"

@@ -1,4 +1,4 @@
-"""Pages broken on purpose, each in a house of its own: livedocs catches each, and says where."""
+"""Pages that are broken on purpose: livedocs finds each fault, and reports its line."""
 
 import ast
 import re
@@ -94,7 +94,7 @@ def test_without_a_project_there_is_no_django(house):
 
 
 def test_a_page_that_makes_its_own_project(house):
-    """In an empty folder, and with the zips that it links: those, and no others."""
+    """It runs in an empty folder, with only the zips that it links to."""
     house.write("LICENSE", "Terms")
     house.write("examples/tea/cups/__init__.py", "SIZE = 3\n")
     house.page("""
@@ -139,7 +139,7 @@ def test_a_page_that_makes_its_own_project(house):
     counts, printed = house.run()
     assert counts == {"passed": 6, "failed": 1, "skipped": 2}, printed
     assert re.search(r'docs/page.rst", line 34, in <module>\n +SIZES \+= 5', printed), printed
-    # A page is proven with the sources of what it takes.
+    # The record depends on the sources of the apps that the page takes.
     assert house.record_is_current()
     house.write("examples/tea/cups/__init__.py", "SIZE = 30\n")
     assert not house.record_is_current()
@@ -159,7 +159,7 @@ ODD = {
 
 @pytest.mark.parametrize("odd", [{}, ODD], ids=["bare", "odd"])
 def test_a_page_runs_alike_on_every_machine(house, odd):
-    """Its processes have an environment that livedocs makes, and none of the caller's."""
+    """The processes have the environment of livedocs, and not the caller's."""
     house.page("""
         :project: tea
 
@@ -192,15 +192,15 @@ def test_what_contributing_says_to_run_finds_its_tests():
     commands = re.findall(r"^   \$ (.* -m pytest.*)$", text, re.MULTILINE)
     assert len(commands) == 8
     for command in commands:
-        command = command.replace(" -k line:120", "")  # Which lines have blocks, pages may change.
-        command = re.sub(r" --engine=\w+", "", command)  # Whose server may not be here.
+        command = command.replace(" -k line:120", "")  # The lines of blocks may change.
+        command = re.sub(r" --engine=\w+", "", command)  # The server may not be installed.
         command = re.sub(r"(\.\./)*\.venv/3\.11/bin/python -m pytest", PYTEST, command)
         process = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
         assert process.returncode == 0, f"$ {command}\n{process.stdout}{process.stderr}"
 
 
 def test_no_module_imports_in_a_circle():
-    """Not within a function either."""
+    """Imports within functions count, too."""
     imports = {}
     for file in Path(livedocs.__file__).parent.glob("*.py"):
         nodes = list(ast.walk(ast.parse(file.read_text())))
@@ -215,10 +215,10 @@ def test_no_module_imports_in_a_circle():
                 else [imported.name]
             )
         }
-    TopologicalSorter(imports).prepare()  # CycleError names the circle.
+    TopologicalSorter(imports).prepare()  # CycleError has the modules of the circle.
 
 
-# The page's text; how many of its blocks pass, fail and are skipped; what is said of it.
+# The page's text, the number of its blocks that pass, fail and are skipped, and the messages.
 FAULTS = {
     "a wrong expected output, which nothing builds on": (
         ">>> 1 + 1\n3\n\n>>> 2\n2\n",
@@ -360,7 +360,7 @@ FAULTS = {
 }
 
 
-# What looks like a block, or a project, and is none; the line that is named; the cure.
+# Text that looks like a block or a project but is not, the reported line, and what to write.
 SLIPS = {
     "one colon": (".. code-block: python\n\n   1 / 0\n", 3, "`.. code-block:: python`"),
     "no colon": (".. code-block python\n\n   1 / 0\n", 3, "`.. code-block:: python`"),
@@ -506,7 +506,7 @@ SLIPS = {
 
 
 def test_each_fault_is_caught(house, subtests):
-    """All in one run, a page each."""
+    """In one run, with a page for each fault."""
     pages = [text for text, *_ in [*FAULTS.values(), *SLIPS.values()]]
     for number, text in enumerate(pages):
         top = "" if "project:" in text.lower() else ":project: tea\n\n"
@@ -527,7 +527,7 @@ def test_each_fault_is_caught(house, subtests):
         with subtests.test(name):
             assert counts[number]["failure"] and f"page.rst:{line}: Sybil" in said[number]
             assert cure in said[number]
-            assert "livedocs" not in said[number]  # no line of ours, before the page's
+            assert "livedocs" not in said[number]  # no lines of livedocs above those of the page
 
 
 def test_only_the_site_has_tabs(house):
@@ -540,7 +540,7 @@ def test_only_the_site_has_tabs(house):
 
 
 def test_a_page_on_another_engine(house):
-    """Each alias is changed as a reader would: what it had of SQLite is gone, the rest is not."""
+    """Each alias is changed as by a reader: only the parts for SQLite are removed."""
     house.write(
         "examples/tea/shop/settings.py",
         """

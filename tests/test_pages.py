@@ -1,4 +1,4 @@
-"""What all pages have alike: a box at the top, and headings that one can tell apart."""
+"""All pages have a box at the top, and different headings."""
 
 import re
 from collections import defaultdict
@@ -8,13 +8,13 @@ import pytest
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = sorted(DOCS.rglob("*.rst"))
-#: A page that leads on to others, or lists what there is, is not about one subject.
+#: Pages without one subject: they lead to other pages, or are lists.
 WITHOUT_BOX = {"404", "index", "glossary", "verified"}
 HEADING = re.compile(r"(?<=\n)(?P<title>\S.*)\n(?P<line>[=\-~^])(?P=line)+\n")
 
 
 def headings_of(page):
-    """The titles of a page and its sections; a file that a caption names has none."""
+    """Return the titles of a page and its sections, without titles in captioned files."""
     text = f"\n{page.read_text()}"
     return [found["title"] for found in HEADING.finditer(text)]
 

@@ -1,4 +1,4 @@
-"""What docs/patterns/sharding-app.rst says of the parts of ``sharding`` that one can leave out."""
+"""The parts of ``sharding`` that docs/patterns/sharding-app.rst says you can leave out."""
 
 import shutil
 

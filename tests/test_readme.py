@@ -1,4 +1,4 @@
-"""The README says what is here, and continuous integration runs what it says."""
+"""The README lists all files, and continuous integration runs its commands."""
 
 import re
 import subprocess

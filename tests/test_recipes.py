@@ -1,8 +1,8 @@
-"""The recipes: each is complete, is short, and says when one of its lines of settings is missing.
+"""The recipes: each is complete and short, and its smoke test finds a missing line of settings.
 
-Here a recipe is run as far as its smoke test, from an empty folder. Then each line that it adds to
-the settings is taken away, one at a time: a command of the section "Smoke test: …" has to fail. It
-is done on SQLite, where a server's address and timeouts play no part.
+Each recipe runs as far as its smoke test, from an empty folder. Then the test removes each line
+that the recipe adds to the settings, one at a time. A command in "Smoke test: …" must fail.
+This runs on SQLite, where a server's address and timeouts have no effect.
 """
 
 import ast
@@ -29,15 +29,15 @@ SETTINGS = (
     "shop/local.py",
 )
 SMOKE = re.compile(r"^Smoke test: .*\n-+\n", re.MULTILINE)
-SHELL = re.compile(r"[|&;<>$`]")  # what only a shell can do
+SHELL = re.compile(r"[|&;<>$`]")  # needs a shell
 HEADING = re.compile(r"^.+\n-+\n", re.MULTILINE)
 
-#: A command of the page that is run again before each smoke test, since time goes by.
+#: A command of the page that is repeated before each smoke test, because time has passed.
 BEFORE = {
     "read-replica": "python manage.py replicate",
     "try-a-change": "python manage.py snapshot",
 }
-#: The lines that may be missing, and why nothing fails then.
+#: The lines that may be missing, and the reason why nothing fails then.
 NOT_MISSED = {
     "app-in-its-own-database": {
         '"timeout": int(TIMEOUT),  # to wait for another writer': "for writers that meet",
@@ -87,18 +87,18 @@ class Recipe:
         after = HEADING.search(self.text, self.smoke.end())
         within = [e for e in self.examples if self.smoke.end() < e.start < after.start()]
         shells = [e for e in within if e.region.evaluator is run_console]
-        #: Its first commands, which are to succeed.
+        #: The first commands of the smoke test, which must succeed.
         self.proof = list(takewhile(lambda e: "\n$ echo $?" not in e.parsed, shells))
 
     def run(self) -> None:
-        """Run its blocks; raises `SybilFailure` when one is not as the page shows."""
+        """Run the blocks. Raises `SybilFailure` if the output of one differs from the page."""
         self.page.session = self.page.begin()
         self.page.session.run_command = self.run_command
         self.folder = self.page.session.folder
         assert list(self.folder.iterdir()) == []
         downloads = self.folder.with_name("Downloads")
         self.downloads = {path.name for path in downloads.iterdir()}
-        self.shown: list[tuple[Path, str]] = []  # what the recipe adds to the settings, and where
+        self.shown: list[tuple[Path, str]] = []  # the recipe's additions to the settings
         for example in self.examples:
             if example.start > self.proof[-1].start:
                 break
@@ -111,7 +111,7 @@ class Recipe:
         self.page.session.close()
 
     def run_command(self, command: str, status: int) -> tuple[int, str, str]:
-        """What a session does, in a process that has imported Django already: pages are slow."""
+        """Like a session, but faster: in a process that has imported Django already."""
         words = shlex.split(command)
         if SHELL.search(command) or words[0] not in ("python", "django-admin"):
             return Session.run_command(self.page.session, command, status)
@@ -128,7 +128,7 @@ class Recipe:
         return [shlex.split(part) for command in found for part in command.split(" && ")]
 
     def wrong(self) -> str:
-        """What the smoke test says is wrong; "" if nothing is."""
+        """Return the error that the smoke test finds, or ""."""
         before = BEFORE.get(self.name)
         for command in [*([shlex.split(before)] if before else []), *self.commands()]:
             process = self.command(command)
@@ -149,7 +149,7 @@ class Recipe:
 def without_each_line(text: str):
     """Yield each line of some settings, and the text without it.
 
-    Of a line that can't go alone, the whole statement goes, once.
+    If a line can't be removed alone, its whole statement is removed, once.
     """
     lines, gone = text.splitlines(keepends=True), set()
     statements = ast.parse(text).body

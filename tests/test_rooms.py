@@ -1,4 +1,4 @@
-"""The folders of the checkout: what each holds, and which of the others it knows."""
+"""The folders of the checkout, and which other folders each may import."""
 
 import ast
 import runpy
@@ -8,12 +8,12 @@ import pytest
 from sphinx.project import Project
 
 ROOT = Path(__file__).parents[1]
-#: The packages that each of these may import, besides itself.
+#: The packages that each of these may import.
 MAY_ASK = {"livedocs": set(), "pictures": {"livedocs"}, "theme": {"livedocs"}}
 
 
 def imported(file: Path) -> set[str]:
-    """The first name of each module that a file imports, wherever in it."""
+    """Return the first name of each module that a file imports, anywhere in the file."""
     names = []
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):

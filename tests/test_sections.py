@@ -1,4 +1,4 @@
-"""What of a built page is in the search."""
+"""The parts of a built page that are in the search."""
 
 from theme.search import read_words, sections_of
 

@@ -1,4 +1,4 @@
-"""Throw-away servers: what goes wrong is told in one line, and none is left running."""
+"""Temporary servers: each error has one line, and no server is left running."""
 
 import os
 import re
@@ -38,7 +38,7 @@ EACH = [pytest.param(engine, marks=mark) for engine, mark in NEEDS.items()]
 
 @pytest.fixture
 def temporary():
-    """A folder for servers: short, as sockets' names have to be, and any user may enter it."""
+    """A folder for servers. Its path is short, for the sockets, and any user may enter it."""
     folder = Path(tempfile.mkdtemp(prefix="servers-"))
     folder.chmod(0o755)
     yield folder
@@ -84,7 +84,7 @@ def test_pytest_says_so_before_it_runs_anything(house):
 
 @pytest.mark.parametrize("engine", EACH)
 def test_a_command_finds_its_server_and_its_exit_status_is_kept(engine, temporary, monkeypatch):
-    """Whatever its caller's own servers are, and their passwords."""
+    """The caller's own servers and passwords have no effect."""
     asks = {
         "postgresql": "import psycopg; psycopg.connect(dbname='postgres').execute('SELECT 1')",
         "mariadb": "import MySQLdb; MySQLdb.connect().cursor().execute('SELECT 1')",
@@ -109,7 +109,7 @@ def run(temporary, *arguments, prefix=()):
 
 
 def assert_gone(temporary):
-    """No process of a server in that folder is left, nor its files, as soon as its keeper ends."""
+    """When its keeper ends, no process of a server in that folder is left, and no files."""
     until = time.monotonic() + 20
     while (left := [*running(temporary), *temporary.glob("livedb-*")]) and time.monotonic() < until:
         time.sleep(0.1)
@@ -126,7 +126,7 @@ def running(temporary):
 
 @pytest.mark.parametrize("engine", EACH)
 def test_no_room_on_disk(engine, temporary):
-    """As good as none: no file may be longer than 500 KB."""
+    """Almost none: no file may be longer than 500 KB."""
     limit = ["sh", "-c", 'ulimit -f 1000; exec "$@"', "sh"]
     ran = run(temporary, engine, "--", "true", prefix=limit)
     assert ran.returncode == 1 and ran.stdout == ""
@@ -142,7 +142,7 @@ def test_a_folder_that_the_server_s_user_cannot_enter(temporary):
     temporary.chmod(stat.S_IRWXU)
     ran = run(temporary, "postgresql", "--", "true")
     assert ran.stderr.count("\n") == 1 and "Permission denied" in ran.stderr
-    # Programs in such a folder, a checkout in /root say, are copied.
+    # Programs in such a folder (a checkout in /root, say) are copied.
     shutil.copytree(servers.find("postgresql").parent, temporary / "pginstall")
     with tempfile.TemporaryDirectory() as folder:
         kind, user = servers.owned(
@@ -154,12 +154,12 @@ def test_a_folder_that_the_server_s_user_cannot_enter(temporary):
 
 @NEEDS["postgresql"]
 def test_a_port_that_is_taken_does_not_matter(temporary, monkeypatch):
-    """A server listens on a socket of its own, in its own folder."""
+    """A server listens on a socket in its own folder."""
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setenv("TMPDIR", str(temporary))
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with suppress(OSError):  # Then a server has taken it.
+        with suppress(OSError):  # Then a server uses this port.
             taken.bind(("127.0.0.1", 5432))
         pair = [Server("postgresql"), Server("postgresql")]
         for server in pair:
@@ -174,7 +174,7 @@ def test_a_port_that_is_taken_does_not_matter(temporary, monkeypatch):
 
 @pytest.mark.parametrize("engine", EACH)
 def test_a_page_with_a_standby(house, temporary, monkeypatch, engine):
-    """Its own settings stay, but for the address; what the primary has, the standby has soon."""
+    """Only the address in its settings is changed, and the standby replicates the primary."""
     monkeypatch.setenv("TMPDIR", str(temporary))
     house.page(f"""
         :project: new
@@ -267,17 +267,17 @@ ENDS = [("postgresql", end) for end in ("passes", "fails", signal.SIGINT, signal
     ids=str,
 )
 def test_none_is_left_running(house, temporary, engine, end):
-    here = temporary / "here"  # A page is in the middle, when this is there.
+    here = temporary / "here"  # This file exists while a page is running.
     signalled = isinstance(end, signal.Signals)
     house.page(LASTING.format(here=here, seconds=60 * signalled, result=2 if end == "fails" else 1))
     process = subprocess.Popen(
-        # Two workers, so that who is killed is not who asked for the server.
+        # Two workers, so that the killed process is not the process that started the server.
         [sys.executable, "-m", "pytest", "-q", f"--engine={engine}", "-n", "2", "docs"],
         cwd=house.folder,
         env=os.environ | {"TMPDIR": str(temporary)},
         stdout=subprocess.PIPE,
         text=True,
-        # Who runs these in the background has it ignored, and what is started inherits that.
+        # In the background, a shell ignores this signal, and its child processes inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     if signalled:

@@ -1,4 +1,4 @@
-"""The audit: what the site shows has been proved by a run, or the build fails and says where."""
+"""The audit: if a run did not prove a block of the site, the build fails, with the line."""
 
 import re
 
@@ -43,7 +43,7 @@ def test_each_block_of_a_good_page_says_where_it_ran(index):
 
 
 NO_EXAMPLE = "no passing example covers this block"
-# What is unproven though its page was run; the line, within it, that docutils gives; and why.
+# Blocks that are not proven by the run of their page, docutils' line in the block, the reason.
 UNPROVEN = {
     "py": (
         ".. code-block:: py\n\n   1 / 0\n",
@@ -77,7 +77,7 @@ SHOWN = """.. code-block:: text
 Tea.
 <BLANKLINE>
 """
-# Each is followed by a file that is no Python, and is read: it ran, and proves nothing of these.
+# A file follows each, which is not Python, but is read: its run proves nothing about the block.
 UNPROVEN_BEFORE_A_FILE = {
     "py": ".. code-block:: py\n\n   1 / 0\n",
     "no language": "::\n\n   1 / 0\n",
@@ -94,15 +94,15 @@ UNPROVEN_BEFORE_A_FILE = {
 
 
 def test_what_no_run_proved_fails_the_build(house, subtests):
-    """All in one run and one build, a page each."""
+    """In one run and one build, with a page for each block."""
     top, proven = ":project: tea\n\nTitle\n=====\n\n", ">>> 1\n1\n\nText.\n\n"
-    # Of each page: its text, its warnings, and how many of its blocks are marked.
+    # For each page: its text, its warnings, and the number of its marked blocks.
     pages = {
         name: (proven + block, [f"rst:{11 + line}: WARNING: {NO_EXAMPLE}: {why}"], 1)
         for name, (block, line, why) in UNPROVEN.items()
     }
     pages |= {
-        f"{name}, before a file": (f"{block}\n{SHOWN}", [NO_EXAMPLE], 1)  # of what reads the file
+        f"{name}, before a file": (f"{block}\n{SHOWN}", [NO_EXAMPLE], 1)  # which reads the file
         for name, block in UNPROVEN_BEFORE_A_FILE.items()
     }
     pages["what follows a broken block"] = (
@@ -331,7 +331,7 @@ def test_a_part_of_the_deck_that_an_engine_cannot_run_says_why(house):
 
 
 def test_a_block_that_passes_the_hundredth_line(index):
-    """The record is kept by lines as JSON's keys, of which "100" sorts before "99"."""
+    """In the record, lines are keys of JSON, and "100" sorts before "99"."""
     status, warnings, html = index(
         ".. At the top.\n" + "\n" * 90 + "".join(f">>> {n}\n{n}\n" for n in range(4))
     )

@@ -1,4 +1,4 @@
-"""A picture of what a page did to its databases: drawn from its run, and from nothing else."""
+"""The picture of what a page did to its databases is drawn only from the page's run."""
 
 import re
 import shutil
@@ -67,9 +67,9 @@ False
 
 @pytest.fixture
 def tea(house):
-    """A house whose project has a primary and a replica, which a page copies; and one that draws.
+    """A checkout whose project has a primary and a replica, which a page copies.
 
-    Its function runs a page, builds the site, and returns the warnings and the index as HTML.
+    The function runs a page, builds the site, and returns the warnings and the index as HTML.
     """
     shutil.copytree(
         ROOT / "pictures", house.folder / "pictures", ignore=shutil.ignore_patterns("__pycache__")
@@ -91,7 +91,7 @@ def tea(house):
 
 
 def picture(html):
-    """The words of the picture on a page, the classes of its marks, and all its letters."""
+    """Return the description of the picture on a page, the classes of its marks, and its text."""
     svg = ElementTree.fromstring(re.search("<svg.*?</svg>", html, re.DOTALL)[0])
     marks = [group.get("class") for group in svg.iter(f"{SVG}g") if group.get("class")]
     letters = [text.text for text in svg.iter(f"{SVG}text")]
@@ -113,13 +113,13 @@ def test_what_is_drawn_is_what_happened(tea):
     )
     assert marks[:4] == ["write", "stale", "arrival", "read"]
     assert {"default", "copy", "stale", "no row", "behind its primary"} <= set(letters)
-    assert "ghost" not in html.partition("<svg")[2].partition("</svg>")[0]  # Of another section.
+    assert "ghost" not in html.partition("<svg")[2].partition("</svg>")[0]  # In another section.
     assert "other" not in letters  # Nothing happened there.
     assert "A <em>caption</em>." in html.partition("<figcaption>")[2]
 
 
 def test_without_the_write_it_is_another_picture(tea):
-    # The replica is told nothing, so that only the write can have been what it lacked.
+    # The replica has no other changes, so only the write can be missing there.
     warnings, html = tea(PAGE.format(write="").replace("['black']", "[]"))
     words, marks, letters = picture(html)
     assert warnings == ""
@@ -186,7 +186,7 @@ def test_what_is_refused_rolled_back_repeated_gone_or_watched(tea):
     assert "copy refuses the INSERT of auth.Group: OperationalError." in words
     assert "default: INSERT of auth.Group: “white”; default: what the transaction wrote" in words
     assert "INSERT × 3" in letters and "“oolong”" not in letters
-    assert {"1", "2", "3"} <= set(letters)  # Three reads, whose answers were not alike.
+    assert {"1", "2", "3"} <= set(letters)  # Three reads with different answers.
     assert "$ mv other.sqlite3 away.sqlite3: other does not answer any more." in words
     assert "count is 3; yes is a cup of tea,…" in words
     assert "count is 0; yes is 0" in words
@@ -282,7 +282,7 @@ def test_another_process_is_told_apart(tea):
 
 
 def look(*, moving=False, **rows):
-    """A look at databases that hold so many rows; None is one that does not answer."""
+    """A look at databases with these numbers of rows. None: the database does not answer."""
     databases = {
         alias: {
             "primary": "default" if alias == "copy" else None,
@@ -308,7 +308,7 @@ def words_of(*events):
 def test_a_primary_that_is_written_to_during_a_look_is_compared_with_no_replica():
     still = [look(default=1, copy=1), step("one"), INSERT, look(default=2, copy=1), step("two")]
     assert "copy is still behind" in words_of(*still, INSERT, look(default=4, copy=2))
-    # Its rows were counted first: those of the replica, which come later, may be more.
+    # Its rows were counted first. The replica is counted later, and may have more.
     assert "behind" not in words_of(*still, INSERT, look(default=4, copy=5, moving=True))
 
 

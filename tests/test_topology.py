@@ -1,4 +1,4 @@
-"""The pictures: they show what a project's settings and routers answer, and say it in words."""
+"""The pictures show the answers of a project's settings and routers, and have them as text."""
 
 import os
 import re
@@ -29,7 +29,7 @@ TWO = '{"default": sqlite(), "second": sqlite()}'
 
 
 def project(folder, router, databases=TWO, models=("Thing", "Other")):
-    """Write a project with that router, and these models."""
+    """Write a project with that router and these models."""
     files = {
         "manage.py": MANAGE,
         "shop/settings.py": SETTINGS.format(databases=databases),
@@ -45,7 +45,7 @@ def project(folder, router, databases=TWO, models=("Thing", "Other")):
 
 @pytest.fixture
 def picture(tmp_path):
-    """Draw a project with that router; the second value is its SVG, parsed."""
+    """Draw a project with that router. The second value is the parsed SVG."""
 
     def picture(router, *rest):
         drawn = draw("things", ask(project(tmp_path / "things", router, *rest)))
@@ -59,7 +59,7 @@ def words(svg) -> list[str]:
 
 
 def dashed(svg) -> int:
-    """How many lines are read along."""
+    """Count the lines for reads."""
     return sum(element.get("stroke-dasharray") == "5,2" for element in svg.iter())
 
 
@@ -368,9 +368,9 @@ print(svg.inline(topology.draw("x", topology.ask(pathlib.Path(sys.argv[1]))), "x
 
 @pytest.fixture
 def site(tmp_path, monkeypatch):
-    """Build a page of that text, with the builder of that name; the example is ``things``.
+    """Build a page with that text and builder. The example is ``things``.
 
-    Returns the warnings and what was built of the page.
+    Returns the warnings and the built page.
     """
     for module in (session, topology):
         monkeypatch.setattr(module, "EXAMPLES", tmp_path / "examples")
@@ -411,7 +411,7 @@ def test_two_pictures_on_a_page(site):
         assert title.text == "The databases of examples/things"
         assert "Other: read from and written to second." in desc.text
     assert html.count("Other: read from") == 2
-    # The page's colours and the letters that were measured; nothing that HTML does not know.
+    # Only the colours of the page, and the measured font, and no elements that HTML lacks.
     assert not re.search("black|#000|white|font-family=.(?!Helvetica)|xlink|<!DOCTYPE svg", html)
 
 
@@ -423,7 +423,7 @@ def test_the_picture_follows_the_router(site, tmp_path):
 
     html = site(f"{PAGE}\nText.\n")[1]
     assert "<p>Text.</p>" in html and len(drawings(html)) == 1
-    assert count.read_text() == "."  # A project that is as it was is not asked again.
+    assert count.read_text() == "."  # An unchanged project is not asked again.
 
     read = (tmp_path / "html/index.doctree").stat().st_mtime_ns
     site(f"{PAGE}\nText.\n")

@@ -1,4 +1,4 @@
-"""The built site, and a browser to look at it with."""
+"""The built site, and a browser that opens it."""
 
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -20,7 +20,7 @@ class QuietHandler(SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="session")
 def site():
-    """The address of the built site, without a slash at its end; the deck is in ``/slides``."""
+    """The address of the built site, without a final slash. The deck is in ``/slides``."""
     folder = ROOT / "_build" / "site"
     if not (folder / "index.html").exists():
         pytest.fail("there is no built site: run make site first")
@@ -32,12 +32,12 @@ def site():
 
 @pytest.fixture(scope="session")
 def browser():
-    """Chromium, as Playwright drives it. Without one the test is skipped."""
+    """Chromium, controlled by Playwright. Without Chromium the test is skipped."""
     executable = find_chromium()
     if executable is None:
         pytest.skip("no Chromium to look at the site with: on Debian, apt install chromium")
     with sync_playwright() as playwright:
-        # The sandbox needs a user who isn't root; the rest keeps Chromium off the network.
+        # The sandbox does not work as root. The other options prevent network access.
         arguments = [
             "--no-sandbox",
             "--disable-background-networking",
@@ -52,8 +52,8 @@ def browser():
 def open_page(browser, site):
     """Open a page: ``open_page("/glossary.html", width=390, dark=True)``. Its errors are collected.
 
-    The page has ``errors``, the messages of its console and its exceptions, and ``requests``, the
-    addresses that it asked for.
+    The page has ``errors``, its exceptions and console messages, and ``requests``, the addresses
+    that it requested.
     """
     contexts = []
 

@@ -1,11 +1,11 @@
-"""axe, which looks at the contrast of each text; here at that of each look, and so much faster."""
+"""axe checks the contrast of each text. Here it checks each style once, which is much faster."""
 
 from axe_playwright_python.base import AXE_SCRIPT
 from axe_playwright_python.sync_playwright import Axe
 
-# A text passes without another look if one of the same colours, size and weight did, on
-# backgrounds of the same colours all the way up. One that did not pass, or of which axe was not
-# sure, or that it did not see, speaks for itself alone.
+# A text passes without a check if a text with the same colours, size and weight has passed, and all
+# backgrounds around it have the same colours. If a text fails, or axe was not sure, or did not see
+# it, the result counts only for this text.
 ONCE_A_LOOK = """;(() => {
     const passed = window.passedLooks ??= new Set();
     const check = axe._audit.checks["color-contrast"], evaluate = check.evaluate;
@@ -31,7 +31,7 @@ ONCE_A_LOOK = """;(() => {
 
 
 def audit(page, **options):
-    """What axe finds on a page: its results, of which only the violations are complete."""
-    # A page that is looked at again has axe: it is half a megabyte of script.
+    """Return the results of axe for a page. Only the violations are complete."""
+    # A page that is checked again already has axe, which is half a megabyte of script.
     script = "null" if page.evaluate("'axe' in window") else AXE_SCRIPT + ONCE_A_LOOK
     return Axe(script).run(page, options=options | {"resultTypes": ["violations"]})

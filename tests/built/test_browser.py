@@ -1,4 +1,4 @@
-"""The site as a reader's browser has it: what each page weighs, does, and is to each reader."""
+"""The site in a browser: the size of each page, its functions, and its accessibility."""
 
 import gzip
 import re
@@ -21,17 +21,17 @@ DOCS = sorted(
     for path in (ROOT / "docs").rglob("*.rst")
 )
 PAGES = [f"/{name}.html" for name in DOCS if name != "404"]
-# The whole of a file that a page shows: of those the one with the longest name.
+# A page with a whole file of an example: the page with the longest name.
 FILE = "/examples/sharding/customers/management/commands/populate.py.html"
 VISITS = [*PAGES, FILE, "/search.html", "/no/such/page.html"]
 WITH_CODE = "/patterns/functional.html"
 
-# What a first visit may ask for, compressed.
+# The compressed bytes that a first visit may request.
 REQUESTS, BYTES = 10, 70_000
 
 
 class Host(SimpleHTTPRequestHandler):
-    """As a host does: the site below its prefix, by gzip, and a page for what is not there."""
+    """Serves the site as a host does: below its prefix, with gzip, and with a 404 page."""
 
     def __init__(self, *arguments, prefix: str):
         self.prefix = prefix
@@ -56,10 +56,10 @@ class Host(SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="session")
 def site():
-    """The address of the site at its host, in place of the plain folder."""
+    """The address of the site on this server, in place of the folder."""
     if not (SITE / "404.html").exists():
         pytest.fail("there is no built site: run make site first")
-    # The page for what is not there knows where the site was built to be.
+    # The 404 page has the address for which the site was built.
     prefix = re.search('href="(/.*?)_static/', html("404.html"))[1]
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Host, prefix=prefix))
     Thread(target=server.serve_forever, daemon=True).start()
@@ -69,7 +69,7 @@ def site():
 
 @pytest.mark.parametrize("path", VISITS)
 def test_a_visit_is_light_and_private_and_has_no_errors(open_page, site, path):
-    page = open_page("/glossary.html")  # Any: the errors and requests of the next are looked at.
+    page = open_page("/glossary.html")  # Any page: the next page is checked.
     page.errors.clear(), page.requests.clear()
     answers = []
     page.on("requestfinished", lambda request: answers.append(request))
@@ -77,7 +77,7 @@ def test_a_visit_is_light_and_private_and_has_no_errors(open_page, site, path):
     expected = ["the server responded with a status of 404"] if "/no/" in path else []
     assert len(page.errors) == len(expected), page.errors
     assert all(text in error for text, error in zip(expected, page.errors, strict=True))
-    # On a busy machine Chromium may ask again for what was not answered at once.
+    # On a busy machine Chromium may repeat a request that was not answered at once.
     asked = {url for url in page.requests if not url.startswith("data:")}
     assert [url for url in asked if not url.startswith(site + "/")] == []
     assert len(asked) <= REQUESTS, asked
@@ -90,13 +90,13 @@ def test_a_visit_is_light_and_private_and_has_no_errors(open_page, site, path):
     assert 10_000 < weight <= BYTES
 
 
-# Most of a page is coloured words, and axe is slow: of those with the same colours it sees one.
+# A page has many coloured words, and axe is slow. So it checks one word for each class.
 ONE_OF_EACH_COLOUR = """() => {
     const seen = new Set();
     for (const word of document.querySelectorAll("pre span[class]:not(:has(*))"))
         seen.has(word.className) ? word.replaceWith(word.textContent) : seen.add(word.className);
 }"""
-COLOURS = {"runOnly": ["color-contrast", "link-in-text-block"]}  # All that the dark changes.
+COLOURS = {"runOnly": ["color-contrast", "link-in-text-block"]}  # All rules that dark mode changes.
 
 
 @pytest.mark.parametrize("path", VISITS)
@@ -155,7 +155,7 @@ def test_the_dark_is_dark(open_page):
 
 
 def follow(page, link):
-    """Click on a link, and wait until all of the page behind it is there."""
+    """Click on a link, and wait until its page is complete."""
     with page.expect_navigation():
         link.click()
 
@@ -179,7 +179,7 @@ def test_results_do_not_push_the_page_about(open_page):
     shifts = """() => new Promise(resolve => new PerformanceObserver(list => resolve(
         list.getEntries().reduce((sum, shift) => sum + shift.value, 0)
     )).observe({type: "layout-shift", buffered: true}) || setTimeout(resolve, 300, 0))"""
-    assert page.evaluate(shifts) < 0.06  # 0.08 to 0.12 without the two rules
+    assert page.evaluate(shifts) < 0.06  # 0.08 to 0.12 without these two rules
 
 
 def test_the_menu_of_a_phone_by_keyboard(open_page):
@@ -195,7 +195,7 @@ def test_the_menu_of_a_phone_by_keyboard(open_page):
         "menu",
         "Multi-database Patterns in Django",
         "Home",
-        # Next would be the link to edit the page, which not every build has, and the page.
+        # After this come the link to edit the page, which not every build has, and the page.
     ]
     button = page.locator("#menu")
     button.focus()
@@ -253,7 +253,7 @@ def test_the_contents_of_the_page_are_folded_in_a_narrow_window(open_page):
     page.wait_for_function(
         "title => document.querySelector('.here').textContent === title", arg=title
     )
-    # At the top of the window, and the title of the section below it.
+    # At the top of the window, with the title of the section below.
     box, heading = summary.bounding_box(), page.locator("#main :target :is(h2, h3)").first
     assert box["y"] < 5
     assert box["y"] + box["height"] <= heading.bounding_box()["y"] < 120
@@ -281,13 +281,13 @@ def test_copying_leaves_prompts_and_output(open_page, kind, prompts):
     page = open_page(WITH_CODE, permissions=["clipboard-read", "clipboard-write"])
     copied = 0
     for block in page.locator(kind).all():
-        if not block.is_visible():  # In the tab of another engine.
+        if not block.is_visible():  # This target is in the tab of another engine.
             continue
         lines = block.locator("pre").inner_text().rstrip("\n").split("\n")
         block.locator("button.copybtn").click()
         typed = [line[len(prompts[0]) :] for line in lines if line.startswith(prompts)]
         clipboard = page.evaluate("navigator.clipboard.readText()")
-        # A blank line of output, or "..." that ends a block, is a blank line.
+        # A blank line of output, or "..." at the end of a block, is copied as a blank line.
         assert [line for line in clipboard.split("\n") if line.strip()] == typed
         copied += len(typed) < len(lines)
     assert copied > 1
@@ -381,7 +381,7 @@ def test_tabs_for_engines_by_keyboard_and_the_choice_is_kept(open_page):
     page.keyboard.press("ArrowRight")
     assert [panel.is_visible() for panel in panels.all()] == [False, True]
     assert page.evaluate("document.activeElement.textContent") == "PostgreSQL and MariaDB"
-    page.keyboard.press("Tab")  # One stop for all the tabs.
+    page.keyboard.press("Tab")  # All tabs together are one stop for the Tab key.
     assert page.evaluate("document.activeElement.closest('[role=tabpanel]') !== null")
     page.reload()
     assert [panel.is_visible() for panel in panels.all()] == [False, True]
@@ -451,7 +451,7 @@ def test_each_page_describes_itself(described):
     assert len({re.search("<title>(.*?)</title>", html(path))[1] for path in PAGES}) == len(PAGES)
     for path in PAGES:
         tags = dict(re.findall(r'<meta property="(og:\w+)" content="(.*?)"', html(path)))
-        assert tags.get("og:url", path).endswith(path)  # Only where the site has an address.
+        assert tags.get("og:url", path).endswith(path)  # Only if the site has an address.
         assert tags["og:description"] == described[path][0]
 
 

@@ -1,4 +1,4 @@
-"""The deck, in a browser: what its keys do, what the speaker sees, how it looks and prints."""
+"""The deck in a browser: its keys, the speaker view, its appearance, and print."""
 
 import gzip
 import json
@@ -18,8 +18,8 @@ from slides.to_pdf import count_pages, print_deck
 
 ROOT = Path(__file__).parents[2]
 
-# Goes through the slides, with all their steps, and tells of each what does not fit, and what is
-# too small to be read from the last row: code, and the letters of a picture.
+# Goes through all slides and steps, and returns what does not fit, and text that is too small for
+# the last row: code, and the text of pictures.
 OVERFLOWS = """() => Reveal.getSlides().flatMap((slide) => {
     const {h, v} = Reveal.getIndices(slide);
     Reveal.slide(h, v, 99);
@@ -45,7 +45,7 @@ HERE = """() => {
     return [h, v, Reveal.getCurrentSlide().querySelectorAll(".fragment.visible").length];
 }"""
 
-# What there is on each slide, for those who give the talk and for those who watch it.
+# The content of each slide, for the speaker and for the audience.
 TALK = """() => Reveal.getSlides().map((slide) => {
     const read = (part) => [...slide.querySelectorAll(part)].map((found) => found.textContent);
     return {
@@ -60,8 +60,8 @@ TALK = """() => Reveal.getSlides().map((slide) => {
     };
 })"""
 MINUTES = 45
-# Words for each minute that a slide is shown. One speaks 120 to 150; in what is left the audience
-# looks, or the speaker types.
+# Words for each minute of a slide. A speaker says 120 to 150 words in a minute. In the rest of the
+# time, the audience looks, or the speaker types.
 PACE = range(40, 161)
 PATTERNS = ["By function", "Sharding", "Replication", "Augmentation"]
 
@@ -157,7 +157,7 @@ def test_the_overview_and_the_help(deck):
 
 
 def file_of(chapter):
-    """The file that a chapter's slides are written in, by its path from the top."""
+    """Return the file of a chapter's slides, relative to the top of the checkout."""
     heading = re.compile(rf"^{re.escape(chapter)}\n[-=~^]+$", re.MULTILINE)
     files = [file for file in ROOT.glob("slides/**/*.rst") if heading.search(file.read_text())]
     return ", ".join(str(file.relative_to(ROOT)) for file in files)
@@ -228,7 +228,7 @@ def test_the_speaker_sees_notes_and_a_timer(deck):
     notes = speaker.locator(".speaker-controls-notes .value")
     pace = speaker.locator(".pacing")
     notes.get_by_text("Welcome.").wait_for()
-    pace.wait_for()  # It shows when each slide has its time.
+    pace.wait_for()  # It appears if each slide has its time.
     speaker.wait_for_function("document.querySelector('.timer').innerText.trim() == '00:00:01'")
     press(deck, "ArrowRight")
     notes.get_by_text("Here is all that is on offer").wait_for()

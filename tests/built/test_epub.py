@@ -1,4 +1,4 @@
-"""The site as a book, where make epub has built it: well-formed, and its links lead somewhere."""
+"""The book that make epub builds is well-formed, and has no broken links."""
 
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit

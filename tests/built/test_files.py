@@ -1,4 +1,4 @@
-"""What a reader takes from the site: the files that pages show, whole, and the zips of examples."""
+"""The files that a reader can take from the site: whole files, and zips of the examples."""
 
 import ast
 import html
@@ -49,7 +49,7 @@ def test_each_example_and_each_app_that_is_copied_whole_is_offered():
 @pytest.mark.parametrize("name", ZIPS)
 def test_a_zip_has_the_sources_and_the_licence_and_nothing_else(name):
     folder = folder_of(name)
-    # What git has, or would have; never what a run left there.
+    # The files in git, or to be added; not the files that a run has left.
     command = ["git", "ls-files", "-co", "--exclude-standard", "--", "."]
     listed = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
     expected = {f"{folder.name}/{line}": folder / line for line in listed.splitlines()}
@@ -93,7 +93,7 @@ def test_the_same_sources_give_the_same_bytes(tmp_path):
         for name in sorted(("manage.py", "kettle/__init__.py"), reverse=place == "b"):
             (tmp_path / place / "tea" / name).write_text("tea\n")
             os.utime(tmp_path / place / "tea" / name, (time, time))
-    # What a run leaves is no source.
+    # Files that a run leaves are not sources.
     for name in ("default.sqlite3", "default.sqlite3-wal", ".workers/1", "__pycache__/manage.pyc"):
         (tmp_path / "b/tea" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "b/tea" / name).write_text("left")
@@ -117,7 +117,7 @@ def test_a_page_has_the_whole_file_and_an_anchor_for_each_line(path):
     anchors = re.findall(r'<span id="L-(\d+)">', code)
     assert anchors == [str(number + 1) for number in range(len(source.splitlines()))]
     assert '<meta name="robots" content="noindex">' in page
-    assert "livedocs" not in page  # No mark: it is a file, not a block that was run.
+    assert "livedocs" not in page  # It has no mark, because it is not a block.
 
 
 def test_a_caption_leads_to_the_line_that_its_block_begins_with():
@@ -142,12 +142,12 @@ def test_a_caption_leads_to_the_line_that_its_block_begins_with():
 def test_the_first_line_is_that_of_the_whole_block():
     whole = "class A:\n    x = 1\n\nclass B:\n    x = 1\n    y = 2\n"
     assert first_line(whole, "    x = 1\n    y = 2\n") == 5
-    assert first_line(whole, "x = 1\ny = 2\n") == 5  # As :dedent: shows it.
+    assert first_line(whole, "x = 1\ny = 2\n") == 5  # As with :dedent:.
 
 
 @pytest.fixture
 def build(tmp_path):
-    """Build a site of one page; return its exit status, the warnings and the page."""
+    """Build a site with one page. Return the exit status, the warnings and the page."""
 
     def build(text: str) -> tuple[int, str, str]:
         (tmp_path / "index.rst").write_text("Title\n=====\n\n" + text)

@@ -1,4 +1,4 @@
-"""The Nu checker, which wants Java and its jar from npm, finds no fault with the built HTML."""
+"""The Nu checker (which needs Java, and a jar from npm) finds no error in the built HTML."""
 
 import shutil
 import subprocess

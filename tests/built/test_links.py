@@ -1,4 +1,4 @@
-"""Each link within the built site and the deck leads somewhere, to the anchor too."""
+"""No link within the built site and the deck is broken, including its anchor."""
 
 import re
 from functools import cache
@@ -13,7 +13,7 @@ PAGES = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html"
 
 
 class Reader(HTMLParser):
-    """Collects a page's anchors, and what it refers to."""
+    """Collects a page's anchors and references."""
 
     def __init__(self, path: Path):
         super().__init__()
@@ -33,7 +33,7 @@ def read(path: Path) -> Reader:
 
 @cache
 def start() -> str:
-    """Where the site was built to be, at its host: ``/`` or ``/en/latest/``."""
+    """Return the path for which the site was built: ``/`` or ``/en/latest/``."""
     return re.search('href="(/.*?)_static/', (SITE / "404.html").read_text())[1]
 
 
@@ -49,7 +49,7 @@ def test_links(page):
         if urlsplit(address).scheme:
             continue
         path = unquote(urlsplit(address).path)
-        # The 404 page is served in place of any other: its links begin where the site does.
+        # The 404 page is served at any address, so its links begin at the top of the site.
         prefix = start() if page == "404.html" else ""
         folder = SITE if prefix else (SITE / page).parent
         target = folder / path.removeprefix(prefix) if path else SITE / page

@@ -1,4 +1,4 @@
-"""What the site offers beside its pages: their Markdown, a list of them, and its version."""
+"""The site also has the pages as Markdown, a list of the pages, and the version."""
 
 import re
 import tomllib

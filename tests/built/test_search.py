@@ -1,4 +1,4 @@
-"""The search, in a browser: what readers search for leads to the section that has the answer."""
+"""The search in a browser: readers' queries find the section with the answer."""
 
 import gzip
 import re
@@ -12,13 +12,13 @@ ROOT = Path(__file__).parents[2]
 SITE = ROOT / "_build" / "site"
 LINES = Path(__file__).with_name("queries.tsv").read_text().splitlines()
 QUERIES = [line.split("\t") for line in LINES if not line.startswith("#")]
-# Of each ten queries, nine have the right section first, and all have it among the first three.
+# Nine of ten queries find the right section first, and all find it in the first three results.
 FIRST = 0.9
 
 
 @pytest.fixture(scope="module")
 def sections():
-    """The title of each section that the search has, by its address."""
+    """The title of each section in the search, by address."""
     pages = {
         path.relative_to(SITE).as_posix(): path.read_text()
         for path in SITE.rglob("*.html")
@@ -34,7 +34,7 @@ def sections():
 
 @pytest.fixture(scope="module")
 def labels(sections):
-    """The address of the section that each label is at, which docutils writes as spans in it."""
+    """The address of the section of each label. Docutils writes labels as spans."""
     found = {}
     for page in {page for page, _ in sections}:
         for section, more in re.findall(
@@ -51,7 +51,7 @@ def words(text):
 
 @pytest.fixture
 def answers(sections, labels):
-    """The sections that one cell of the table names."""
+    """Return the sections that a cell of the table names."""
 
     def answers(named):
         found = set()
@@ -150,4 +150,4 @@ def test_the_search_works_in_a_folder(browser):
 
 def test_what_the_search_weighs():
     index = gzip.compress((SITE / "searchindex.js").read_bytes())
-    assert len(index) < 250_000  # A third of a megabyte at most, once, for who searches.
+    assert len(index) < 250_000  # Requested once, and only by a search.
