@@ -4,8 +4,8 @@ from django.db import models
 class Listing(models.Model):
     """Our columns for an article of the supplier, whose table we can't change.
 
-    A foreign key can't refer to a table in another database, so a listing has the number of its
-    article. The article may later be deleted from the catalogue.
+    Django supports no foreign key to another database, so a listing has the number of its article.
+    The article may later be deleted from the catalogue.
     """
 
     article_number = models.CharField(max_length=8, unique=True)
