@@ -1,15 +1,14 @@
 "use strict";
 
-// The search of search.html, over sections. Its index, searchindex.js, is fetched when it is first needed.
-// A section's score grows with the rarity of the words that it shares with the query (BM25), more so when they
-// are in its title or follow each other as in the query. No word is required: a pasted message has names in it
-// that only its reader knows.
+// The search of search.html, over sections. The index, searchindex.js, is loaded when it is first needed.
+// A section scores more for rare words of the query (BM25), and still more if they are in its title, or follow
+// each other as in the query. No word is required, because a pasted message may have names of the reader's own.
 
 const TITLE = 5, PAGE = 1, MORE = 0.5, LESS = 0.5, RARELY = 0.2, SHOWN = 20, EXCERPT = 260;
-// Words that say nothing of the subject.
+// Words without a meaning for the search.
 const COMMON = new Set("a an and are be can do does for from how i in is it my not of on or set the this to up use what why with".split(" "));
 const split = (text) => text.toLowerCase().match(/[\p{L}\p{N}_]+/gu) || [];
-// "databases" and "database" are one word, and so are "moving" and "moved"; a name of code is as it is.
+// "databases" and "database" are one word, and so are "moving" and "moved". Names of code are not changed.
 const stem = (word) => (/[_\d]/.test(word) || word.length < 4 ? word
   : word.replace(/(?<=...)(ies|ied|y)$/, "i").replace(/(?<=...)(ings?|ed|es|s)$/, "").replace(/(?<=...)e$/, "")
     .replace(/([^aeiouls])\1$/, "$1"));
@@ -42,7 +41,7 @@ class Index {
       }
     }
     this.average = this.sections.reduce((sum, { length }) => sum + length, 0) / this.sections.length;
-    this.among = new Map(); // In how many sections each word is.
+    this.among = new Map(); // The number of sections that have each word.
     for (const { weights } of this.sections)
       for (const word of weights.keys()) this.among.set(word, (this.among.get(word) || 0) + 1);
     this.words = Object.entries(words).map(([said, ours]) => [stems(said), stems(ours), ours])
@@ -54,22 +53,22 @@ class Index {
     return Math.log(1 + (this.sections.length - among + 0.5) / (among + 0.5));
   }
 
-  // What was typed, as words: without a module before a class, and with the site's words for the reader's.
+  // The query as words: without a module before a class, and with the site's words for the reader's.
   read(query) {
     const typed = stems(query.replace(/\b(?:\w+\.)+(?=[A-Z]\w*(?:Error|Exception|Forbidden|DoesNotExist|Configured))/g, ""));
     const inside = ` ${typed.join(" ")} `;
     const found = [];
     let rest = inside;
-    for (const entry of this.words) { // Of these the longest come first: "master slave" is not "slave".
+    for (const entry of this.words) { // The longest come first: "master slave" before "slave".
       const said = ` ${entry[0].join(" ")} `;
       if (rest.includes(said)) found.push(entry), (rest = rest.replace(said, "  "));
     }
     const weights = new Map(typed.map((word) => [word, COMMON.has(word) ? RARELY : rest.includes(` ${word} `) ? 1 : LESS]));
-    const more = rest.trim() ? MORE : 1; // If all of it has the site's words, those are what is searched for.
+    const more = rest.trim() ? MORE : 1; // If the site has words for all of the query, these count in full.
     for (const [, ours] of found)
       for (const word of ours) if (!weights.has(word)) weights.set(word, COMMON.has(word) ? RARELY : more);
     const last = typed.at(-1);
-    if (last && last.length > 2 && !this.among.has(last)) // It is still being typed.
+    if (last && last.length > 2 && !this.among.has(last)) // The reader may still be typing it.
       for (const word of this.among.keys()) if (word.startsWith(last)) weights.set(word, MORE);
     return {
       weights, also: found.map(([, , ours]) => ours),
@@ -99,7 +98,7 @@ class Index {
         if (section.pairs.has(pair)) score += worth;
         if (section.titlePairs.has(pair)) score += worth * 2;
       }
-      // A title that says what was asked, and little else.
+      // A title with the words of the query, and few others.
       let shared = 0, all = 0;
       for (const word of section.heading) {
         all += this.rarity(word);
@@ -108,7 +107,7 @@ class Index {
       }
       if (shared) score += 2 * shared * shared / all;
       if (shared === all && section.heading.size > 1) score *= 1.3;
-      // It has links, or other sections, and no answers.
+      // It has links or other sections, but no answers.
       if (/what to read next/i.test(section.title) || !section.text) score /= 2;
       results.push({ section, score: score * (has / most) });
     }
@@ -117,7 +116,7 @@ class Index {
   }
 }
 
-// The part of a section's text that has most of what was asked, as nodes; the words asked for are marked.
+// The part of a section's text that has most words of the query, as nodes. These words are marked.
 function excerptOf({ text }, asked, index) {
   const words = [...text.matchAll(/[\p{L}\p{N}_]+/gu)].map((found) => ({
     start: found.index, end: found.index + found[0].length, stem: stem(found[0].toLowerCase()),
@@ -134,7 +133,7 @@ function excerptOf({ text }, asked, index) {
     if (words[first].worth && sum > most) [best, most] = [first, sum];
     sum -= words[first].worth * (words[first].paired ? 3 : 1);
   }
-  // Begin a little before it, at a line's or a sentence's beginning if there is one.
+  // Begin a little earlier, at the start of a line or sentence if there is one.
   const found = words.length ? words[best].start : 0;
   const before = text.slice(Math.max(0, found - 80), found);
   const begin = found - (before.match(/(?<=\n|[.:] )[^\n]*$/) || before.match(/(?<=\s|^)\S*$/))[0].length;
@@ -159,10 +158,10 @@ let index = null, script = null;
 function show(query) {
   const asked = index.search(query), found = asked.results.slice(0, SHOWN);
   const all = asked.results.length;
-  const said = [!all ? "Nothing was found. Search for a part of it, without names that are your own."
+  const said = [!all ? "Nothing was found. Search for a part of the message, without your own names."
     : all > SHOWN ? `The ${SHOWN} best sections:` : all === 1 ? "One section:" : `${all} sections, the best first:`];
   if (asked.also.length) said.unshift(`Also searched for: ${asked.also.join(", ")}.`);
-  if (all && asked.unknown.length) said.unshift(`On no page: ${asked.unknown.join(", ")}.`);
+  if (all && asked.unknown.length) said.unshift(`Not found on any page: ${asked.unknown.join(", ")}.`);
   progress.textContent = said.join(" ");
   results.replaceChildren(...found.map(({ section }) => {
     const item = document.createElement("li");
@@ -193,12 +192,12 @@ function search() {
     progress.textContent = "Searching…";
     script = document.createElement("script");
     script.src = form.dataset.index;
-    script.onerror = () => { progress.textContent = "The index of the search could not be loaded. Load this page again."; };
+    script.onerror = () => { progress.textContent = "The search index could not be loaded. Reload this page."; };
     document.head.append(script);
   }
 }
 
-// searchindex.js calls it. It is a script, not JSON, so that it can be read from a folder as well.
+// searchindex.js calls this function. It is a script, not JSON, so that it also loads from a folder.
 function startSearch(data) {
   index = new Index(data);
   search();

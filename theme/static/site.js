@@ -1,6 +1,6 @@
 "use strict";
 
-// The menu of a narrow window. It is a button, so that Enter, Space and a finger open it.
+// The menu of a narrow window. It is a button, so that Enter, Space and touch open it.
 const menu = document.getElementById("menu");
 const nav = document.getElementById("nav");
 const openMenu = (open) => {
@@ -13,17 +13,17 @@ document.addEventListener("keydown", (event) => {
     openMenu(false);
     menu.focus();
   }
-  // Sphinx focuses the search box, which must be there to be focused: so before Sphinx hears of it.
+  // Sphinx focuses the search box, which must be visible then. So this runs before Sphinx's handler.
   if (event.key === "/" && !event.target.closest("input, button")) openMenu(true);
 }, true);
-// A link to a section of this page leaves the page as it is: show it.
+// A link to a section of this page does not load a page: close the menu.
 nav.addEventListener("click", (event) => event.target.closest("a") && openMenu(false));
 
-// The menu shows the entry of this page, also where it has to scroll.
+// Scroll the menu to the entry of this page.
 const entry = nav.querySelector("[aria-current]");
 if (entry) nav.scrollTop = entry.getBoundingClientRect().top - nav.clientHeight / 2;
 
-// The contents of the page: beside it in a wide window, else folded under its title. They follow the scroll.
+// The list of sections: next to the page in a wide window, else folded under the title. It follows the scroll.
 const toc = document.querySelector(".toc");
 if (toc) {
   const folded = toc.querySelector("details"), here = toc.querySelector(".here");
@@ -45,7 +45,7 @@ if (toc) {
     if (box && wide.matches && (box.top < 60 || box.bottom > innerHeight - 20))
       toc.scrollTop += box.top - innerHeight / 2;
   };
-  // A section begins above the window's upper quarter, however far, or below it.
+  // A section begins either above the window's upper quarter, at any distance, or below it.
   const observer = new IntersectionObserver(follow, { rootMargin: "1000000px 0px -75% 0px" });
   for (const target of targets) observer.observe(target.querySelector("h2, h3, h4") || target);
   toc.addEventListener("click", (event) => {
@@ -53,7 +53,7 @@ if (toc) {
   });
 }
 
-// A table that would break words, or scroll, is on a phone a card a row: each cell then names its column.
+// On a phone, a table that would break words or scroll becomes cards, one for each row, with column names.
 const phone = matchMedia("(max-width: 600px)"); // As in site.css.
 for (const table of document.querySelectorAll("table.docutils")) {
   const heads = [...table.querySelectorAll("thead th")].map((head) => head.textContent);
@@ -67,8 +67,8 @@ for (const table of document.querySelectorAll("table.docutils")) {
   lay();
 }
 
-// Tabs for engines: those that follow each other are a group, of which one is shown. The choice holds
-// for all groups, and on every page. Without this script all are shown, each under its name.
+// Tabs for engines: tabs that follow each other are a group, and one tab is shown. The choice is for all
+// groups, on all pages. Without this script all tabs are shown, each under its name.
 const groups = [];
 for (const panel of document.querySelectorAll(".engine")) {
   const follows = panel.previousElementSibling && panel.previousElementSibling.matches(".engine");
@@ -89,11 +89,11 @@ const showEngine = (engine) => {
   }
 };
 let engine = null;
-try { engine = localStorage.getItem("engine"); } catch { /* The reader keeps nothing. */ }
+try { engine = localStorage.getItem("engine"); } catch { /* Storage is disabled. */ }
 const chooseEngine = (panel) => {
-  // Of a tab for several, the one chosen before.
+  // For a tab of several engines, keep the engine that was chosen before.
   if (!enginesOf(panel).includes(engine)) [engine] = enginesOf(panel);
-  try { localStorage.setItem("engine", engine); } catch { /* Then for this page. */ }
+  try { localStorage.setItem("engine", engine); } catch { /* Then only for this page. */ }
   const tab = document.getElementById(`${panel.id}-tab`);
   const top = tab.getBoundingClientRect().top;
   showEngine(engine);
