@@ -341,7 +341,7 @@ def test_a_wide_table_is_cards_on_a_phone(open_page):
     assert len({box["y"] for box in boxes[0]}) == 1
     assert len({box["x"] for box in boxes[1]}) == 1
     label = "node => getComputedStyle(node, '::before').content"
-    assert cells[1].nth(1).evaluate(label) == '"What is split"'
+    assert cells[1].nth(1).evaluate(label) == '"Data"'
 
 
 BROKEN_WORDS = r"""() => [...document.querySelectorAll("#main :is(td, th)")].flatMap(cell => {
