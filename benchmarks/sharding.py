@@ -498,7 +498,7 @@ def measure_gather(engine):
             runs=61,
         )
         results[name] = compared(
-            f"{titles[name]}, at hand, 8 shards",
+            f"{titles[name]}, no delay, 8 shards",
             {
                 "one database": (plain_ask, one_database),
                 OURS: (ask, partial(asking, shards(8))),

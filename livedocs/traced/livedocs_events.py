@@ -204,7 +204,7 @@ def assignments(sql: str, params) -> list[str]:
 
 
 def answer(database, sql, params, model: str) -> dict:
-    """Return the answer to a query that was just executed, by sending it again.
+    """Return the answer to a query that has been executed, by sending it again.
 
     For a replica (an alias whose ``TEST`` names a ``MIRROR``), add the primary's answer if it is
     different, because then the read was stale.
