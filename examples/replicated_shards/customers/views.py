@@ -14,17 +14,17 @@ PAGE_SIZE = 20
 
 @staff_member_required(login_url="login")
 def customer_list(request):
-    """All customers, or those with a name or an address, on whichever shards they are."""
+    """List all customers, or those with a name or an address, from all shards."""
     search = request.GET.get("q", "").strip()
     if "@" in search:
-        # The directory knows who has an address: no need to ask all shards.
+        # The directory has the owner of an address, so only one shard is queried.
         try:
             return redirect(claims.find(search))
         except Customer.DoesNotExist:
             found = Customer.objects.none()
     else:
         found = Customer.objects.filter(name__icontains=search)
-    # A shard that is down takes its customers out of the list, and not the list away.
+    # If a shard is down, the list shows the customers of the others.
     rows = AllRows(found.order_by("-joined"), partial=True)
     page = Paginator(rows, PAGE_SIZE).get_page(request.GET.get("page"))
     context = {"page": page, "search": search, "missing": rows.missing}
@@ -40,7 +40,7 @@ def customer_detail(request, pk):
         return redirect(customer)
     orders = customer.orders.order_by("-created", "-pk")
     page = Paginator(orders, PAGE_SIZE).get_page(request.GET.get("page"))
-    # What a JOIN would do, were products on this shard.
+    # A JOIN is not possible, because products are in another database.
     products = Product.objects.in_bulk({order.product_id for order in page.object_list})
     for order in page.object_list:
         order.product = products.get(order.product_id)

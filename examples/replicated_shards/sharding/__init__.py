@@ -1,65 +1,65 @@
-"""Rows on several databases, by a key that tells which, and a changing map. To be copied whole.
+"""Rows on several databases: a row's key and a shard map say which. Copy the whole folder.
 
-Its parts, in reading order. The first four are the pattern, and are read without the rest:
+The modules, in reading order. The first four are the pattern, and can be read without the rest:
 
 ``keys``
-    a key, whose highest bits are its bucket, and how a process makes one without asking anybody;
+    a key, whose highest bits are its bucket, and how a process makes keys without a query;
 ``buckets``
     the shard map: which shard has a bucket;
 ``fields``
     ``KeyField``, the primary key, and the bucket of a row;
 ``routers``
-    ``ShardRouter``, and ``shard_of()`` for a router of one's own.
+    ``ShardRouter``, and ``shard_of()`` for a router of your own.
 
-What Django's models need, to find the shard by themselves:
+These let Django's models and querysets find the shard:
 
 ``fences``
     a small app: which buckets a shard takes writes for, kept on that shard;
 ``writing``
-    ``writing()``, the transaction in which a bucket stays where it is;
+    ``writing()``, a transaction during which a bucket can't move;
 ``scatter``
-    asks each shard;
+    queries each shard;
 ``gather``
     combines the answers into one: ``count()``, ``aggregate()``, ``in_bulk()``, ``top()``;
 ``models``
     ``Sharded``, for models, and the managers that find the shard from the key in a query.
 
-What moves buckets to another shard, while the application reads and writes:
+These move buckets to another shard while the application reads and writes:
 
 ``errors``
-    what goes wrong in a command, in one line;
+    the errors of a command, each in one line;
 ``schema``
-    which migrations a shard lacks, and what a flush leaves there;
+    which migrations a shard lacks, and which rows are made again after a flush;
 ``signals``
-    what a move tells others;
+    the signals of a move, for other apps;
 ``reshard``
     the move.
 
-And what Django calls:
+These are called by Django:
 
 ``admin``
-    ``ShardedAdmin``, over one shard or all;
+    ``ShardedAdmin``, for one shard or all;
 ``checks``
-    what a copy forgets: ``python manage.py check`` says it, and ``check --database default`` what
-    is wrong with the map;
+    system checks: ``python manage.py check`` finds wrong settings and models, and
+    ``check --database default`` finds errors in the map;
 ``restored``
-    holds deserialized rows to their shard;
+    lets a deserialized row be saved only on its shard;
 ``apps``
     registers the checks;
 ``management``
-    the commands ``migrate_shards``, ``shard_status`` and ``reshard``, and Django's ``dumpdata`` and
-    ``loaddata``, which leave no row out and put none on another shard.
+    the commands ``migrate_shards``, ``shard_status`` and ``reshard``. Also ``dumpdata`` and
+    ``loaddata``, which omit no row and load none on a wrong shard.
 
-Plainer: one larger database. A server with a few hundred GB of memory holds what most applications
-have. Next: a schema for each tenant, where no query is over all tenants. Or an extension that
-shards below Django, such as Citus for PostgreSQL: then SQL joins and adds up over all shards. None
-of the three needs a line of this app.
+Simpler alternatives: one larger database, since a server with a few hundred GB of memory is enough
+for most applications. Or a schema for each tenant, if no query is over all tenants. Or an extension
+that shards below Django, such as Citus for PostgreSQL: then SQL can join and aggregate over all
+shards. These three need no code of this app.
 
 The settings
 ------------
 
-It needs Django and tqdm. The databases come first: ``default`` is the one that has all that is
-global. In SQLite, add to ``settings.py``::
+The app needs Django and tqdm. First, the databases. ``default`` has all tables that are not
+sharded. On SQLite, add to ``settings.py``::
 
     SHARDS = ["shard0", "shard1"]
     DATABASES["default"]["OPTIONS"] = {"transaction_mode": "IMMEDIATE"}
@@ -67,18 +67,18 @@ global. In SQLite, add to ``settings.py``::
         alias: DATABASES["default"] | {"NAME": BASE_DIR / f"{alias}.sqlite3"} for alias in SHARDS
     }
 
-On servers, each entry is that of a server, or of a database of its own on one. The rest is the same
-on each engine. Add to ``settings.py``::
+With servers, each entry names a server, or a separate database on a server. The rest is the same on
+each engine. Add to ``settings.py``::
 
     SHARDED_APPS = {"notes"}  # the labels of the apps on the shards; all others are in default
     INSTALLED_APPS += ["sharding", "sharding.fences"]
     DATABASE_ROUTERS = ["sharding.routers.ShardRouter"]
-    # The numbers that this host's processes may take, one each, for the keys that they make.
+    # Worker numbers. Each process of this host that makes keys takes one.
     KEY_WORKERS = range(64)  # on a second host: range(64, 128). The highest is 255.
-    KEY_WORKERS_DIR = BASE_DIR / ".workers"  # is never emptied
+    KEY_WORKERS_DIR = BASE_DIR / ".workers"  # never delete its files
 
-All models of a sharded app are Sharded, and each row belongs to one at the root. Write in
-``models.py``::
+All models of a sharded app inherit from Sharded. A model is a root, or belongs to a root through
+foreign keys. Write in ``models.py``::
 
     from sharding.fields import KeyField
     from sharding.models import Sharded
@@ -94,6 +94,6 @@ All models of a sharded app are Sharded, and each row belongs to one at the root
         author = models.ForeignKey(Author, models.CASCADE, related_name="notes")
         text = models.TextField()
 
-Then run ``migrate``, which makes the map, and ``migrate_shards``. A new shard is an entry in
-DATABASES and in SHARDS, ``migrate_shards``, and ``reshard``.
+Then run ``migrate``, which makes the map, and ``migrate_shards``. To add a shard, add an entry to
+DATABASES and to SHARDS, run ``migrate_shards``, and then ``reshard``.
 """

@@ -1,6 +1,6 @@
-"""The shard map: which shard has a bucket. It is a table in ``default``, the one place that knows.
+"""The shard map: which shard has a bucket. It is a table in ``default``.
 
-Here the map is read. What moves buckets, and changes the map, is ``reshard``.
+This module reads the map. ``reshard`` moves buckets, and changes the map.
 """
 
 import time
@@ -15,9 +15,9 @@ from django.db.models import Q
 
 from sharding.keys import BUCKETS, keys_of
 
-# For how many seconds a process may go by a map that it has read. Whoever moves a bucket marks it
-# in the map, and waits this long: then nobody goes by an older map. (The idea is from "Online,
-# Asynchronous Schema Change in F1", Rae et al., VLDB 2013.)
+# The seconds for which a process may use a map that it has read. A move first marks the bucket in
+# the map, and then waits this long, so that no process uses an older map. (The idea is from
+# "Online, Asynchronous Schema Change in F1", Rae et al., VLDB 2013.)
 LEASE = 1.0
 
 
@@ -52,7 +52,7 @@ class Bucket(models.Model):
 
     number = models.PositiveSmallIntegerField(primary_key=True)
     alias = models.CharField(max_length=63)
-    # While the bucket moves: the other shard that may have rows of it. They don't count.
+    # While the bucket moves: the other shard that may have rows of this bucket. They don't count.
     uncounted_on = models.CharField(max_length=63, null=True, blank=True)  # noqa: DJ001
 
     class Meta:
@@ -63,10 +63,10 @@ class Bucket(models.Model):
 
 
 class MapVersion(models.Model):
-    """The one row that says how often the map has changed.
+    """How often the map has changed, in one row.
 
-    ``placement`` changes only when some bucket's rows come to be on other shards than before, be
-    they counted there or not; ``version`` on every change.
+    ``version`` counts every change. ``placement`` counts only the changes after which rows of some
+    bucket may be on other shards than before, whether they count there or not.
     """
 
     version = models.BigIntegerField(default=1)
@@ -100,7 +100,7 @@ class ShardMap:
         return self._buckets.get(alias, [])
 
     def uncounted(self, alias):
-        """Return the numbers of the buckets of which a shard may have rows that don't count."""
+        """Return the numbers of the buckets of which a shard may have uncounted rows."""
         return [number for number, other in self.moving.items() if other == alias]
 
 
@@ -110,8 +110,8 @@ class MapIncomplete(Exception):
 
 def read_map():
     """Return the shard map as it is now."""
-    # In this order: should the map change in between, this is the older version's number, and the
-    # map is read again all the sooner.
+    # In this order: if the map changes between the two queries, the version is the older one, and
+    # the map is read again sooner.
     version = map_version()
     rows = list(
         Bucket.objects.using(DEFAULT_DB_ALIAS)
@@ -135,7 +135,7 @@ _cache = None  # (until when, ShardMap)
 
 
 def forget_map():
-    """Read the map anew when it is next asked for."""
+    """Let the next call of ``shard_map()`` read the map again."""
     global _cache
     _cache = None
 
@@ -146,13 +146,13 @@ def shard_map():
 
 
 def leased_map():
-    """Return ``(until, shard map)``: the time.monotonic() until which one may go by the map."""
+    """Return ``(until, shard map)``: the map may be used until this time.monotonic()."""
     global _cache
     cached = _cache
     now = time.monotonic()
     if cached is None or now >= cached[0]:
-        # Two threads may both come here, and both read: no harm. The lease counts from before the
-        # query is sent, not from when it is answered.
+        # Two threads may both read the map here, which does no harm. The lease begins before the
+        # query is sent, not when it is answered.
         if cached is None or cached[1].version != map_version().version:
             cached = None, read_map()
         _cache = cached = now + LEASE, cached[1]
@@ -168,16 +168,16 @@ def alias_of(bucket):
     """Return the alias of the shard that has a bucket."""
     current = shard_map()
     if bucket in current.moving:
-        # It is moving: ask, so that the moment at which it has moved is the same for everybody.
+        # It is moving: query the map, so that all processes see the switch at the same moment.
         return Bucket.objects.using(DEFAULT_DB_ALIAS).get(pk=bucket).alias
     return current.aliases[bucket]
 
 
 def as_mapped(read):
-    """Return ``read()``, which asks a shard that it finds by the map; again, if that has changed.
+    """Return ``read()``, which finds a shard in the map. Call it again if the map has changed.
 
-    Rows leave a shard ``LEASE`` seconds after the map says so. One who is slower, since a
-    connection took long to open, say, may come when they have left.
+    Rows are deleted from a shard ``LEASE`` seconds after the map has changed. A query that is sent
+    later than that, because a connection was slow to open, say, may not find them.
     """
     while True:
         placement, until = shard_map().placement, time.monotonic() + LEASE
@@ -199,6 +199,6 @@ def by_alias(items, bucket):
 
 
 def first_map():
-    """Yield ``(bucket, alias)``: to each of ``settings.SHARDS`` an equal run of buckets."""
+    """Yield ``(bucket, alias)``: each of ``settings.SHARDS`` gets an equal run of buckets."""
     for number in range(BUCKETS):
         yield number, settings.SHARDS[number * len(settings.SHARDS) // BUCKETS]

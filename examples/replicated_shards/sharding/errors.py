@@ -1,4 +1,4 @@
-"""What goes wrong while a command runs, in one line that says what to do."""
+"""Errors of a command, each in one line."""
 
 from contextlib import ExitStack, contextmanager
 
@@ -13,9 +13,9 @@ from sharding.scatter import ShardDown
 def errors_in_one_line(alias=None):
     """Turn an error of a database, of the map, or of a gather into a CommandError.
 
-    It names the database ``alias``, or where none is given, the one that a query failed on, and for
-    a COMMIT the last that was asked. Databases are to be connected to before then, as
-    ``check_migrated()`` does.
+    The line names the database ``alias``. Without ``alias``, it names the database whose query
+    failed, or for a failed COMMIT the last database that was queried. Connect to the databases
+    first, as ``check_migrated()`` does.
     """
     asked, failed = alias, {}
 
@@ -25,7 +25,7 @@ def errors_in_one_line(alias=None):
         try:
             return execute(sql, params, many, context)
         except DatabaseError as error:
-            failed[error] = context["connection"].alias  # others may be asked meanwhile
+            failed[error] = context["connection"].alias  # other databases may be queried after it
             raise
 
     with ExitStack() as stack:

@@ -1,26 +1,28 @@
-"""Keys that tell their bucket, made in the process that needs them.
+"""Keys that contain their bucket. Each process makes its own keys.
 
-A bucket (a logical shard) is a range of keys, so the rows of a bucket lie side by side in the index
-of the primary key. Which bucket a row is in never changes.
+A bucket (a logical shard) is a range of keys, so the rows of a bucket are adjacent in the index of
+the primary key. The bucket of a row never changes.
 
 ===========  =======  =================  ===========================================================
-bits         width    what
+bits         width    content
 ===========  =======  =================  ===========================================================
 43 to 52     10       the bucket         so ``get(pk=…)`` finds the shard
 8 to 42      35       the tick           1/32 s since 2026: until 2060. Orders the keys of a bucket
 0 to 7       8        the worker         the process that made the key
 ===========  =======  =================  ===========================================================
 
-A worker gives each tick once for each bucket, and never one that it has given before. When a bucket
-needs more than 32 keys in a second, the worker takes ticks from the future. When the clock steps
-back, it goes on from where it was. So that its successor does too, it notes in a file, before it
-gives a tick, a tick which it will not pass without another note. The file is locked while the
-process lives: this is how a process comes by a number that no other process of its host has, and
-the operating system gives the number back when the process dies, however it dies. Each host has
-numbers of its own, in ``settings.KEY_WORKERS``.
+A worker uses each tick at most once for each bucket. When a bucket needs more than 32 keys in a
+second, the worker uses ticks of the future. When the clock steps back, the worker continues from
+its last tick.
 
-The design is Twitter's Snowflake (2010), with Instagram's logical shard in the key (2011), and the
-order of the parts turned round: they put the time first.
+The next worker with the same number must continue there too. So each number has a file. Before a
+worker uses a tick, it writes a higher tick to the file, and writes again before it goes beyond that
+tick. The file is locked while the process lives, so no other process of the host has the same
+number. When the process ends, in whatever way, the operating system releases the lock. Each host
+has its own numbers, in ``settings.KEY_WORKERS``.
+
+The design is that of Twitter's Snowflake (2010), with Instagram's logical shard in the key (2011).
+Both put the time first; here the bucket is first.
 """
 
 import os
@@ -33,27 +35,27 @@ from pathlib import Path
 from django.conf import settings
 from django.core.files import locks
 
-# 1024 are enough to spread evenly over dozens of shards, and few enough that the map is read in a
-# few milliseconds. The number can never change: it is in every key.
+# 1024 buckets spread evenly over dozens of shards, and a map of them is read in a few milliseconds.
+# This number can never change, because it is part of every key.
 BUCKET_BITS = 10
 BUCKETS = 1 << BUCKET_BITS
-KEY_BITS = 53  # JavaScript's numbers, and JSON's in many a reader, are exact up to 2**53
+KEY_BITS = 53  # JavaScript's numbers, and JSON's in many parsers, are exact up to 2**53
 BUCKET_SHIFT = KEY_BITS - BUCKET_BITS
 
 WORKER_BITS = 8
 TICK_BITS = BUCKET_SHIFT - WORKER_BITS
 TICKS = 32  # in a second
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
-AHEAD = 2 * TICKS  # how many ticks are noted at once: what a restart may skip
+AHEAD = 2 * TICKS  # ticks that are noted in advance; a restart may skip so many
 
 
 def is_key(key):
-    """Return whether this can be a key at all: no shard has a row with any other."""
+    """Return whether a number can be a key. No shard has a row with another number."""
     return key is not None and 0 <= key < 1 << KEY_BITS
 
 
 def bucket_of(key):
-    """Return the number of the bucket that a key is in. Raises ValueError where it is no key."""
+    """Return the number of the bucket that a key is in. Raises ValueError if it is not a key."""
     if not is_key(key):
         raise ValueError(f"{key} is not a key: keys are from 0 to 2**{KEY_BITS} - 1.")
     return key >> BUCKET_SHIFT
@@ -65,11 +67,11 @@ def keys_of(bucket):
 
 
 class NoKeys(Exception):
-    """This process can't make keys: no worker's number is free, or time is up."""
+    """This process can't make keys: no worker number is free, or the last tick is reached."""
 
 
 class Worker:
-    """Makes keys. ``file`` is its own alone, open for reading and writing."""
+    """Makes keys. No other worker has ``file``, which is open for reading and writing."""
 
     def __init__(self, number, file):
         self.number = number
@@ -104,9 +106,9 @@ class Worker:
 
 
 def claim():
-    """Return a ``Worker`` with a number that no other process has, for as long as this one lives.
+    """Return a ``Worker`` with a number that no other process has while this process lives.
 
-    Never delete the files: they are what the next process knows of the keys that were made.
+    Never delete the files: from them the next process knows which keys were made.
     """
     folder = Path(settings.KEY_WORKERS_DIR)
     folder.mkdir(parents=True, exist_ok=True)
@@ -115,7 +117,7 @@ def claim():
             raise NoKeys(
                 f"KEY_WORKERS has {number}. The highest number is {(1 << WORKER_BITS) - 1}."
             )
-        # Neither truncated nor read before it is locked.
+        # The file is neither truncated nor read before it is locked.
         file = os.fdopen(os.open(folder / str(number), os.O_RDWR | os.O_CREAT, 0o666), "r+b")
         if locks.lock(file, locks.LOCK_EX | locks.LOCK_NB):
             return Worker(number, file)
@@ -127,7 +129,7 @@ def claim():
 
 
 class _Process:
-    """This process's worker, claimed when the first key is needed."""
+    """The worker of this process, claimed when the first key is needed."""
 
     def __init__(self):
         self.lock = threading.Lock()
@@ -138,7 +140,7 @@ _process = _Process()
 
 
 def _forked():
-    # The parent keeps the number. The child's copy of the file is closed, which unlocks nothing.
+    # The parent keeps the number. The child's copy of the file is closed, and the lock remains.
     _process.__init__()
 
 
@@ -156,11 +158,11 @@ def new_keys(bucket, count):
 
 
 def new_key(bucket=None):
-    """Return a new key, in any one of the buckets when none is given."""
+    """Return a new key, in a random bucket if none is given."""
     return new_keys(random.randrange(BUCKETS) if bucket is None else bucket, 1)[0]
 
 
 def when(key):
-    """Return the time at which a key was made, to 1/32 s; later, for keys made in great haste."""
+    """Return when a key was made, to 1/32 s. It is later for keys with ticks of the future."""
     tick = (key & (1 << BUCKET_SHIFT) - 1) >> WORKER_BITS
     return EPOCH + timedelta(seconds=tick / TICKS)

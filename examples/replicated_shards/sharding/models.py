@@ -1,7 +1,7 @@
 """Models whose rows are on shards, and the managers that find these rows.
 
-Django tells a router little: ``create()``, ``get_or_create()``, ``bulk_create()`` and ``filter()``
-come without an instance. Here each finds the shard from the key, in what it is given.
+For ``create()``, ``get_or_create()``, ``bulk_create()`` and ``filter()``, Django passes no instance
+to a router. Here each of these methods finds the shard from the keys in its arguments.
 """
 
 import random
@@ -40,7 +40,7 @@ from sharding.fields import (
 from sharding.keys import bucket_of, is_key
 from sharding.writing import BucketMoving, WrongShard, hold, write_rows, writing, writing_all
 
-# For Django, which looks here for models, and for those who write models of their own.
+# Django looks for models in this module, and projects import the base classes from it.
 __all__ = [
     "Bucket",
     "KeyField",
@@ -51,11 +51,11 @@ __all__ = [
     "ShardedQuerySet",
 ]
 
-LOOKUPS = (Exact, In)  # the conditions that tell the shard
+LOOKUPS = (Exact, In)  # the conditions from which the shard is known
 
 
 def is_key_column(expression):
-    """Return whether this is a column that tells the shard: a row's own key, or its parent's."""
+    """Return whether this column contains the bucket: a row's own key, or its parent's."""
     if not isinstance(expression, Col):
         return False
     model = expression.target.model
@@ -63,9 +63,9 @@ def is_key_column(expression):
 
 
 def buckets_asked_for(query):
-    """Return the buckets that a query's conditions keep it to, or None if they don't.
+    """Return the buckets to which a query's conditions limit it, or None if they don't.
 
-    A condition on a table that is joined counts as well: relations don't leave a bucket.
+    A condition on a joined table counts too, because related rows are in the same bucket.
     """
     if query.is_empty():
         return set()
@@ -102,12 +102,12 @@ def buckets_asked_for(query):
 
 
 def _all_of(found):
-    """Return the buckets of all of these, or None if one of them doesn't tell."""
+    """Return the union of these sets of buckets, or None if one of them is None."""
     return None if None in found else set().union(*found)
 
 
 def _lookups(nodes):
-    """Yield each lookup in these conditions and expressions, but for those in subqueries."""
+    """Yield each lookup in these conditions and expressions, except in subqueries."""
     for node in nodes:
         if isinstance(node, LOOKUPS):
             yield node
@@ -118,7 +118,7 @@ def _lookups(nodes):
 
 
 class ShardedQuery(Query):
-    """What a queryset sends, where it may be a part of another. A part keeps to the same shard."""
+    """The query of a queryset. As a subquery, it must need rows of the outer query's shard only."""
 
     bound_to = None  # the alias in using()
 
@@ -160,7 +160,7 @@ class ShardedQuery(Query):
         return None not in (buckets, outer_buckets) and buckets <= outer_buckets
 
     def is_tied_to_outer_row(self):
-        """Return whether a condition ties it to the bucket of a row of an outer query."""
+        """Return whether a condition limits it to the bucket of the outer query's row."""
         return (
             not self.combinator
             and self.where.connector == AND
@@ -175,7 +175,7 @@ class ShardedQuery(Query):
         )
 
     def is_compared_by_key(self, outer):
-        """Return whether the outer query asks which of its rows' keys are among these."""
+        """Return whether the outer query compares its rows' keys with these keys, by ``in``."""
         return (
             not self.combinator
             and not self.is_sliced
@@ -189,7 +189,7 @@ class ShardedQuery(Query):
 
 
 class ShardedQuerySet(models.QuerySet):
-    """Finds the shard from the keys in its conditions, and in the rows that it is to write."""
+    """Finds the shard from the keys in its conditions, and in the rows that it writes."""
 
     def __init__(self, model=None, query=None, using=None, hints=None):
         super().__init__(model, query or ShardedQuery(model), using, hints)
@@ -212,11 +212,11 @@ class ShardedQuerySet(models.QuerySet):
         buckets = buckets_asked_for(self.query)
         database = router.db_for_write if self._for_write else router.db_for_read
         if buckets is None:
-            # That a related row is at hand says nothing: the conditions don't keep to its bucket.
+            # No hints: the conditions don't limit the query to the bucket of a related row.
             return database(self.model)
         if not buckets:
-            return settings.SHARDS[0]  # nothing is asked: the answer is the same everywhere
-        # One bucket is on one shard, which the router finds.
+            return settings.SHARDS[0]  # the query has no rows, on any shard
+        # The buckets are on one shard, and the router finds it.
         if len(buckets) > 1 and len(aliases := by_alias(buckets, lambda bucket: bucket)) > 1:
             raise ShardUnknown(
                 f"These {self.model._meta.verbose_name_plural} are on {len(aliases)} shards: "
@@ -225,7 +225,7 @@ class ShardedQuerySet(models.QuerySet):
         return database(self.model, **{**self._hints, "bucket": min(buckets)})
 
     def _read(self, read):
-        """Return ``read()``, of where the rows are; of the shard that using() named, if it did."""
+        """Return ``read()``; without using(), call it again if the rows may have moved."""
         return as_mapped(read) if self._db is None else read()
 
     def _rows(self):
@@ -234,7 +234,7 @@ class ShardedQuerySet(models.QuerySet):
         return list(self._iterable_class(self))
 
     def _hold(self):
-        """Keep the rows that are to be locked where they are, until the transaction ends."""
+        """Lock the buckets of the rows until the transaction ends, so that they can't move."""
         alias = self.db
         if connections[alias].in_atomic_block:
             buckets = buckets_asked_for(self.query)
@@ -263,7 +263,7 @@ class ShardedQuerySet(models.QuerySet):
         return self._read(lambda: super(ShardedQuerySet, self).aggregate(*args, **kwargs))
 
     def iterator(self, *args, **kwargs):
-        """As Django's. A move that begins after the first row leaves it the rows of before."""
+        """As Django's. If a move begins after the first row, the rows are those from before it."""
         super().iterator(*args, **kwargs)  # raises where its arguments are wrong
         return self._iterate(*args, **kwargs)
 
@@ -286,7 +286,7 @@ class ShardedQuerySet(models.QuerySet):
     create.alters_data = True
 
     def _bucket_for_new(self):
-        """Return the bucket for a row without a key: one of the shard's that using() named."""
+        """Return the bucket for a row without a key: with using(), a random one of that shard."""
         if self._db is None or bucket_in_hand() is not None or shard_keys(self.model)[1:]:
             return bucket_in_hand()
         current = shard_map()
@@ -346,7 +346,7 @@ class ShardedQuerySet(models.QuerySet):
     bulk_update.alters_data = True
 
     async def aiterator(self, *args, **kwargs):
-        # Django's asks for ``db`` outside of a thread, where the map can't be read.
+        # Django's reads ``db`` in the event loop, where the map can't be queried.
         queryset = self.using(await sync_to_async(lambda: self.db)())
         async for row in super(ShardedQuerySet, queryset).aiterator(*args, **kwargs):
             yield row
@@ -381,17 +381,17 @@ class ShardedQuerySet(models.QuerySet):
         elif not buckets:
             yield self
         else:
-            # Where these buckets are now, writing() finds anew: they may be moving.
+            # writing() looks for these buckets again, because they may be moving.
             with writing(buckets, using) as alias:
                 yield self.using(alias)
 
 
 class ShardedManager(models.Manager.from_queryset(ShardedQuerySet)):
     def db_manager(self, using=None, hints=None):
-        """As Django's, but what belongs to a row isn't bound to the shard that has the row now.
+        """As Django's, but a related manager isn't bound to the shard that its row is on now.
 
-        To create such, Django asks the router, and then passes the answer as if the caller had said
-        ``using()``. A move may come between: the new row belongs where its bucket is by then.
+        To create a related row, Django asks the router, and passes the answer like ``using()`` of
+        the caller. The bucket may move after that, and the new row belongs on its new shard.
         """
         if hasattr(self, "instance"):  # a related manager
             using = None
@@ -399,13 +399,13 @@ class ShardedManager(models.Manager.from_queryset(ShardedQuerySet)):
 
 
 class Sharded(models.Model):
-    """A row on a shard. The model gives it an ``id`` that is a ``KeyField``."""
+    """The base class of models on shards. A model adds an ``id``, which is a ``KeyField``."""
 
     objects = ShardedManager()
 
     class Meta:
         abstract = True
-        base_manager_name = "objects"  # the one that follows foreign keys
+        base_manager_name = "objects"  # the manager that follows foreign keys
 
     def save(self, *args, using=None, **kwargs):
         self.give_key()
@@ -437,14 +437,14 @@ class Sharded(models.Model):
     delete.alters_data = True
 
     def _get_next_or_previous_by_FIELD(self, field, is_next, **conditions):  # noqa: N802
-        # Django takes the shard that this row was read from. The next row may be on any.
+        # Django uses the shard that this row was read from. The next row may be on another.
         row = copy(self)
         row._state.db = None
         return super(Sharded, row)._get_next_or_previous_by_FIELD(field, is_next, **conditions)
 
 
 def sharded_models():
-    """Return the models whose rows are on shards, those before that others belong to."""
+    """Return the models whose rows are on shards, each parent before its children."""
     found = [model for model in apps.get_models() if isinstance(model._meta.pk, KeyField)]
 
     def depth(model):
@@ -455,9 +455,9 @@ def sharded_models():
 
 
 class Resharding(models.Model):
-    """The one row that says whether buckets are being moved, and keeps two runs from doing so.
+    """One row, which prevents two runs of reshard from moving buckets at the same time.
 
-    ``number`` counts the runs, and ``beat`` goes up as long as the latest is alive.
+    ``number`` counts the runs, and ``beat`` increases as long as the latest run is alive.
     """
 
     number = models.BigIntegerField(default=0)

@@ -1,4 +1,4 @@
-"""Which migrations a database has, and which it lacks; and what ``flush`` is to leave there."""
+"""Which migrations a database has and lacks, and the rows that are made again after a flush."""
 
 from contextlib import suppress
 
@@ -17,7 +17,7 @@ from sharding.fences.models import HeldBucket
 def labels(alias):
     """Return the apps that have tables on a shard.
 
-    Without an app's name, `migrate` would note on the shard that it had migrated all the others.
+    Without the label of an app, `migrate` would record the migrations of all apps on the shard.
     """
     return [
         config.label
@@ -27,10 +27,10 @@ def labels(alias):
 
 
 def difference(alias):
-    """Return two lists of migrations: those that a shard lacks, and those that only it knows.
+    """Return two lists of migrations: those that a shard lacks, and those that the code lacks.
 
-    Each as ``app.0001_initial``; the first in the order to apply them in. Raises CommandError
-    where the shard can't be asked.
+    Each migration is a text like ``app.0001_initial``. The first list is in the order in which to
+    apply them. Raises CommandError if the shard is unavailable.
     """
     with errors_in_one_line(alias):
         executor = MigrationExecutor(connections[alias])
@@ -43,7 +43,7 @@ def difference(alias):
 
 
 def check_migrated(alias):
-    """Raise CommandError where a database lacks migrations, or can't be asked."""
+    """Raise CommandError if a database lacks migrations, or is unavailable."""
     lacks, _ = difference(alias)
     if lacks:
         command = "migrate" if alias == DEFAULT_DB_ALIAS else "migrate_shards"
@@ -53,13 +53,13 @@ def check_migrated(alias):
 
 
 def check_all_migrated():
-    """Raise CommandError where ``default`` or a shard lacks migrations, or can't be asked."""
+    """Raise CommandError if ``default`` or a shard lacks migrations, or is unavailable."""
     for alias in [DEFAULT_DB_ALIAS, *settings.SHARDS]:
         check_migrated(alias)
 
 
 def check_shard(alias):
-    """Raise CommandError where an alias isn't that of a shard."""
+    """Raise CommandError if an alias isn't that of a shard."""
     if alias not in settings.SHARDS:
         raise CommandError(
             f'There is no shard "{alias}". The shards are: {", ".join(settings.SHARDS)}.'
@@ -67,12 +67,12 @@ def check_shard(alias):
 
 
 def refill(using, **kwargs):
-    """Receive ``post_migrate``: the map, and which buckets a shard holds, are to outlive a flush.
+    """Receive ``post_migrate``: make the map and the fences again after a flush.
 
-    Migrations make them, and ``flush`` empties these tables too: that of the command, and that at
-    the end of each ``TransactionTestCase``.
+    Migrations make these rows. Both the command ``flush`` and the flush at the end of each
+    ``TransactionTestCase`` delete them.
     """
-    scatter.close(using)  # or the database of a test can't be dropped
+    scatter.close(using)  # otherwise a test's database can't be dropped
     tables = connections[using].introspection.table_names()
     if using == DEFAULT_DB_ALIAS and Bucket._meta.db_table in tables:
         refill_map()
@@ -81,13 +81,13 @@ def refill(using, **kwargs):
 
 
 def refill_map():
-    """Make the map anew where it is empty: of what the shards hold, and else the first one."""
+    """If the map is empty, make it from the fences on the shards, or else like a new one."""
     forget_map()
     if MapVersion.objects.using(DEFAULT_DB_ALIAS).exists():
         return
     held, asked = {}, set()
     for alias in settings.SHARDS:
-        with suppress(AssertionError), errors_in_one_line(alias):  # a test may not ask this one
+        with suppress(AssertionError), errors_in_one_line(alias):  # a test may not query this shard
             if HeldBucket._meta.db_table in connections[alias].introspection.table_names():
                 numbers = HeldBucket.objects.using(alias).values_list("number", flat=True)
                 held |= dict.fromkeys(numbers, alias)
@@ -106,15 +106,15 @@ def refill_map():
 
 
 def refill_held(alias):
-    """Let a shard that holds no bucket take writes for those that the map says it has."""
+    """If a shard holds no buckets, let it take writes for those that the map gives it."""
     held = HeldBucket.objects.using(alias)
     if held.exists():
         return
     try:
         found = read_map()
         numbers = [n for n in found.buckets(alias) if n not in found.moving]
-    except AssertionError:  # a test may not ask default, and so hasn't changed the map
+    except AssertionError:  # a test that may not query default hasn't changed the map
         numbers = [number for number, shard in first_map() if shard == alias]
     except (MapIncomplete, MapVersion.DoesNotExist):
-        return  # check says it, and migrate_shards
+        return  # check and migrate_shards report it
     held.bulk_create(HeldBucket(number=number) for number in numbers)

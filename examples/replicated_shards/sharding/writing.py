@@ -1,10 +1,10 @@
-"""The fence: a write is made where its bucket is, and the bucket stays until that is committed.
+"""The fence: a bucket can't move while a transaction writes to it.
 
-The map may have been read just before a bucket moved. So a shard keeps a row for each bucket that
-it takes writes for (``HeldBucket``). A write locks that row, in its own transaction. A move deletes
-it first.
+A process may have read the map before a bucket moved. So a shard has a row for each bucket that it
+takes writes for (``HeldBucket``). A write locks this row in its own transaction. A move deletes the
+row first.
 
-Writers share the lock, where the database can: they keep only the move waiting, not each other.
+On PostgreSQL, MySQL and MariaDB, writers share the lock: they delay the move, but not each other.
 """
 
 import time
@@ -18,27 +18,27 @@ from sharding.fields import bucket_of_row
 
 PATIENCE = 10  # seconds that a write waits for a bucket that is moving
 
-# What locks a row against being deleted, and lets others do the same. Django has no word for it.
-# On other engines a writer locks the row alone; SQLite's transaction has the whole file anyway.
+# The SQL for a shared lock, which prevents the deletion of a row. Django has no method for it. On
+# other engines the lock is exclusive; on SQLite a transaction locks the whole file anyway.
 SHARED = {"postgresql": "FOR KEY SHARE", "mysql": "LOCK IN SHARE MODE"}
 
 
 class WrongShard(Exception):
-    """The rows belong on another shard than the one that was named with using()."""
+    """The rows belong on another shard than using() names, or on several shards."""
 
 
 class BucketMoving(Exception):
-    """The bucket is moving just now: do the whole transaction again."""
+    """The bucket is moving: do the whole transaction again."""
 
 
 @contextmanager
 def writing(buckets, using=None, *, alone=False):
     """Open a transaction on the shard that has these buckets, and yield its alias.
 
-    The shard keeps the buckets until the transaction ends: no move can come between. While one of
-    them is on the move, wait for it; in a transaction that was open before, raise ``BucketMoving``,
-    since what it did already has to be done again too. With ``alone``, wait for all who write to
-    these buckets, and keep them waiting.
+    The buckets can't move until the transaction ends. If a bucket is moving, wait until the move
+    has ended. In a transaction that was open before, raise ``BucketMoving`` instead, because the
+    whole transaction must be done again. With ``alone``, wait for all other writers of these
+    buckets, and let them wait until this transaction ends.
     """
     buckets = sorted(buckets)
     until = time.monotonic() + PATIENCE
@@ -69,16 +69,16 @@ def writing(buckets, using=None, *, alone=False):
 
 @contextmanager
 def writing_all(alias):
-    """Open a transaction on a shard, as ``writing()`` does, for all buckets that it has.
+    """Open a transaction on a shard, as ``writing()`` does, for all buckets of the shard.
 
-    Yields those of which it may have rows that don't count.
+    Yields the numbers of the buckets of which the shard may have uncounted rows.
     """
     nested = connections[alias].in_atomic_block
     until = time.monotonic() + PATIENCE
     while True:
         current = shard_map()
         if current.moving:
-            current = read_map()  # as alias_of() asks, but of all
+            current = read_map()  # as alias_of() does, but for all buckets
         buckets = current.buckets(alias)
         moving = current.moving.keys() & buckets
         with transaction.atomic(using=alias, savepoint=False):
@@ -93,7 +93,7 @@ def writing_all(alias):
 def write_rows(rows, write, using=None):
     """Call ``write(alias, some)`` in a transaction for each shard that has some of the rows.
 
-    Raises as ``writing()`` does, before any is written if ``using`` is not where all are.
+    Raises the errors of ``writing()``. If some rows don't belong on ``using``, none is written.
     """
     left = list(rows)
     while left:
@@ -106,26 +106,26 @@ def write_rows(rows, write, using=None):
             except (BucketMoving, WrongShard):
                 if using or nested or by_alias(some, bucket_of_row).keys() == {alias}:
                     raise
-                continue  # some have moved: find all of them anew
+                continue  # some have moved: find the shards again
             write(alias, some)
         written = set(map(id, some))
         left = [row for row in left if id(row) not in written]
 
 
 def hold(buckets, alias, alone=False):
-    """Keep buckets on a shard until the open transaction ends; return whether it has them all."""
+    """Lock buckets on a shard until the transaction ends; return whether all are there."""
     if not buckets:
         return True
     connection = connections[alias]
     lock = SHARED.get(connection.vendor)
     if lock is None or alone:
-        # A move waits behind those who came first, and they behind it. Where the lock is shared,
-        # those who come later might pass it by for ever: hence not while the bucket is to move.
+        # An exclusive lock: writers and the move wait in turn. With shared locks, ever new writers
+        # could keep the move waiting without end. So they are not used while a bucket is to move.
         lock = connection.ops.for_update_sql() if connection.features.has_select_for_update else ""
     quote = connection.ops.quote_name
     number, marks = quote("number"), ", ".join(["%s"] * len(buckets))
-    # Written out, since Django would take longer to make this statement than a database to answer
-    # it. In the order of the numbers, so that no two transactions wait for each other.
+    # In SQL, because Django would take longer to build this statement than a database to run it.
+    # In the order of the numbers, so that two transactions can't deadlock.
     sql = (
         f"SELECT {number} FROM {quote(HeldBucket._meta.db_table)} WHERE {number} IN ({marks}) "
         f"ORDER BY {number} {lock}"
@@ -136,7 +136,7 @@ def hold(buckets, alias, alone=False):
 
 
 def wait(nested, until, names):
-    """Wait a moment for buckets that move, and forget the map; or raise ``BucketMoving``."""
+    """Wait a moment, and forget the map; or raise ``BucketMoving``."""
     if nested or time.monotonic() > until:
         raise BucketMoving(f"A bucket is moving from or to {names}. Try the transaction again.")
     time.sleep(0.01)

@@ -10,7 +10,7 @@ from sharding.admin import ShardedAdmin
 
 class CustomerForm(forms.ModelForm):
     def clean_email(self):
-        """Say early, in the form, what ``claims.save()`` would find."""
+        """Show an error in the form, where ``claims.save()`` would raise ``EmailTaken``."""
         email = self.cleaned_data["email"]
         others = EmailAddress.objects.filter(pk=claims.normalised(email))
         if others.exclude(owner_id=self.instance.pk).exists():
@@ -20,7 +20,7 @@ class CustomerForm(forms.ModelForm):
 
 class OrderForm(forms.ModelForm):
     def clean_product_id(self):
-        """Check by hand what a foreign key would."""
+        """Check that the product exists, as a foreign key would."""
         pk = self.cleaned_data["product_id"]
         if not Product.objects.filter(pk=pk).exists():
             raise forms.ValidationError(f"There is no product {pk}.")
@@ -39,7 +39,7 @@ class CustomerAdmin(ShardedAdmin):
     inlines = [OrderInline]
     list_display = ["name", "email", "joined", "shard"]
     search_fields = ["name", "email"]
-    ordering = ["-joined"]  # the order of the keys is that of the buckets
+    ordering = ["-joined"]  # an order by key would be an order by bucket
 
     def save_model(self, request, obj, form, change):
         claims.save(obj)

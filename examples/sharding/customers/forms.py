@@ -5,9 +5,9 @@ from products.models import Product
 
 
 class OrderForm(forms.ModelForm):
-    """What a customer orders: the view knows the customer, and the product its price."""
+    """An order: the view sets the customer, and the price is that of the product."""
 
-    # The key of a row in another database: a choice of rows, since no foreign key makes it one.
+    # The product is in another database. A foreign key would make this field; here it is written.
     product = forms.ModelChoiceField(Product.objects.order_by("name", "pk"))
 
     class Meta:

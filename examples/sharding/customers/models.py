@@ -23,10 +23,10 @@ class Customer(Sharded):
 
 
 class Order(Sharded):
-    """What a customer ordered: on the customer's shard, in the customer's bucket.
+    """An order, which is on the shard and in the bucket of its customer.
 
-    The product is in another database, where no foreign key can reach: an order holds its key, and
-    the price that was paid.
+    The product is in another database, so a foreign key is not possible. An order has the product's
+    key, and the price that was paid.
     """
 
     id = KeyField(of="customer")
@@ -39,7 +39,7 @@ class Order(Sharded):
     class Meta:
         constraints = [
             models.CheckConstraint(
-                # They move together.
+                # An order moves together with its customer.
                 condition=Exact(
                     F("id").bitrightshift(BUCKET_SHIFT),
                     F("customer_id").bitrightshift(BUCKET_SHIFT),

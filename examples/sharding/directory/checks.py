@@ -1,4 +1,4 @@
-"""What a project that has copied this app may have forgotten: ``manage.py check`` says it."""
+"""A system check for a project that has copied this app."""
 
 from django.apps import apps
 from django.conf import settings

@@ -1,9 +1,9 @@
 """Unique across shards: an e-mail address is claimed in ``default``, and then used on a shard.
 
-No transaction spans the two databases. Of a crash between them there remains a claim that no owner
-has use for, never two owners with one address; the command ``reconcile`` mends it. Whoever looks at
-a claim and at its owner, to change either, does so alone in the owner's bucket, by
-``writing()``: so the one who is mending and the one who is only slow don't both go on.
+No transaction spans the two databases. A crash between them can leave a claim without an owner,
+but never two owners with one address. The command ``reconcile`` removes such a claim. Code that
+compares a claim with its owner to change one of them first locks the owner's bucket, by
+``writing(…, alone=True)``. So ``reconcile`` and a slow ``save()`` can't both use the same claim.
 """
 
 from django.apps import apps
@@ -17,11 +17,11 @@ from sharding.writing import writing
 
 
 class EmailTaken(Exception):
-    """The address is another owner's."""
+    """The address belongs to another owner."""
 
 
 class ClaimLost(Exception):
-    """It took so long that the claim was taken for one that a crash had left."""
+    """The claim was removed while the owner was being saved."""
 
 
 def owner_model():
@@ -34,9 +34,9 @@ def normalised(email):
 
 
 def claim(email, owner):
-    """Make the address this owner's, or raise ``EmailTaken``.
+    """Claim the address for this owner, or raise ``EmailTaken``.
 
-    Commits at once. So it raises ``RuntimeError`` in a transaction on ``default``.
+    The claim is committed at once. So in a transaction on ``default`` this raises ``RuntimeError``.
     """
     email = normalised(email)
     try:
@@ -45,7 +45,7 @@ def claim(email, owner):
     except IntegrityError:
         if not EmailAddress.objects.filter(email=email, owner_id=owner.pk).exists():
             raise EmailTaken(f"{email} belongs to another {owner._meta.verbose_name}.") from None
-    except RuntimeError as error:  # Django's own doesn't say what to do
+    except RuntimeError as error:  # Django's message doesn't say what to do
         raise RuntimeError(
             f'An address can\'t be claimed in a transaction on "{DEFAULT_DB_ALIAS}", because a '
             "rollback would remove the claim. Call this outside of atomic(). With ATOMIC_REQUESTS, "
@@ -54,11 +54,10 @@ def claim(email, owner):
 
 
 def save(owner):
-    """Save an owner, new or changed, with an address that nobody else has.
+    """Save an owner, new or changed, with an address that no other owner has.
 
-    Not in a transaction on ``default``, nor in a view under ``ATOMIC_REQUESTS``: if that was rolled
-    back, it would free the address, and the owner on the shard would keep it. It raises
-    ``RuntimeError`` there.
+    In a transaction on ``default``, or a view with ``ATOMIC_REQUESTS``, this raises
+    ``RuntimeError``: a rollback would release the address, while the owner on the shard keeps it.
     """
     owner.give_key()
     claim(owner.email, owner)
@@ -71,21 +70,21 @@ def save(owner):
 
 
 def delete(owner):
-    """Delete an owner, with all that is in a cascade, and let others have the address."""
+    """Delete an owner, with its cascade, and release the address."""
     with writing([bucket_of_row(owner)], alone=True) as alias:
         release(EmailAddress.objects.filter(owner_id=owner.pk), alias)
         owner.delete()
 
 
 def release(addresses, alias):
-    """Let others have these addresses, once the transaction on the shard is committed."""
+    """Release these addresses when the transaction on the shard is committed."""
     transaction.on_commit(addresses.delete, using=alias)
 
 
 def find(email):
-    """Return the owner of this address: one query to ``default``, one to a shard.
+    """Return the owner of this address, by one query to ``default`` and one to a shard.
 
-    Raises the owner's ``DoesNotExist``.
+    Raises the owner model's ``DoesNotExist``.
     """
     owners = owner_model()
     address = EmailAddress.objects.filter(email=normalised(email)).first()
@@ -95,10 +94,11 @@ def find(email):
 
 
 def mend(bucket, addresses=(), owners=()):
-    """Make the directory true for some rows of one bucket, as they are now.
+    """Correct the directory for some rows of one bucket.
 
-    Takes keys of addresses and of owners. Returns how many addresses nobody had use for, how many
-    owners had not claimed theirs, and a list of those who can't, since it is another's.
+    Takes keys of addresses and of owners. Returns how many addresses without an owner were
+    released, how many were claimed for owners, and a list of owners whose address another owner
+    has.
     """
     released, claimed, conflicts = 0, 0, []
     with writing([bucket], alone=True) as alias:

@@ -2,9 +2,9 @@ from django.db import models
 
 
 class ExactEmailField(models.EmailField):
-    """Tells all addresses apart, whatever the database's own collation does.
+    """Compares addresses byte by byte, whatever the default collation of the database is.
 
-    MariaDB's takes ``émile`` and ``emile`` for one, for example.
+    For MariaDB's default, ``émile`` and ``emile`` are equal, for example.
     """
 
     COLLATIONS = {"postgresql": "C", "mysql": "utf8mb4_bin", "sqlite": "BINARY"}
@@ -15,9 +15,9 @@ class ExactEmailField(models.EmailField):
 
 
 class EmailAddress(models.Model):
-    """Whose an e-mail address is: unique across all shards, though none of them sees the others.
+    """The owner of an e-mail address, which is unique across all shards.
 
-    ``claims.py`` has how an address comes to be here.
+    ``claims.py`` creates these rows.
     """
 
     email = ExactEmailField(primary_key=True)  # in lower case

@@ -17,7 +17,7 @@ from sharding.writing import writing
 
 
 class ShardFilter(admin.SimpleListFilter):
-    """The chooser: one shard, or all."""
+    """The filter for one shard, or all."""
 
     title = "shard"
     parameter_name = "shard"
@@ -35,26 +35,26 @@ class ShardFilter(admin.SimpleListFilter):
 
 class ShardedChangeList(ChangeList):
     def get_ordering(self, request, queryset):
-        """As Django's; where each shard may sort text in its own way, by code points."""
+        """As Django's, but order text by code points, so that the shards' rows can be merged."""
         order = super().get_ordering(request, queryset)
         return order if queryset._db else [gather.by_code_points(queryset, by) for by in order]
 
     def get_results(self, request):
         super().get_results(request)
         if isinstance(self.result_list, QuerySet) and self.result_list._db is None:
-            # All that there are, on one page: Django hasn't asked its paginator for them.
+            # All rows are on one page, and Django hasn't used the paginator.
             self.result_list = gather.top(self.result_list)
 
 
 class ShardedAdmin(admin.ModelAdmin):
-    """The admin of a model at the root of what is sharded.
+    """The admin of a root model.
 
-    Django's admin asks the router where to begin a transaction, and says of no row: so this tells
-    it the bucket before.
+    Django's admin asks the router for a database to begin a transaction on, and passes no instance.
+    So this class sets the bucket before.
     """
 
     list_filter = [ShardFilter]
-    show_facets = admin.ShowFacets.NEVER  # they count by a queryset of no shard
+    show_facets = admin.ShowFacets.NEVER  # they count with a queryset of no shard
     show_full_result_count = False
     actions = ["delete_selected"]
 
@@ -62,17 +62,17 @@ class ShardedAdmin(admin.ModelAdmin):
         return ShardedChangeList
 
     def get_paginator(self, request, queryset, *args, **kwargs):
-        # Django comes here with the history of a row, too: that is not sharded.
+        # Django also calls this for the history of a row, which is not sharded.
         everywhere = queryset.model is self.model and queryset._db is None
         rows = gather.AllRows(queryset) if everywhere else queryset
         return super().get_paginator(request, rows, *args, **kwargs)
 
     @contextmanager
     def _bucket(self, request, object_id):
-        """Tell Django the bucket of a row, or one for a new row; for a POST, hold it."""
+        """Set the bucket of a row, or a random one for a new row. For a POST, lock it."""
         try:
             bucket = bucket_of(int(unquote(object_id)))
-        except (TypeError, ValueError):  # of a new row (None), or in an address that is wrong
+        except (TypeError, ValueError):  # a new row (None), or a wrong URL
             bucket = random.randrange(BUCKETS)
         with ExitStack() as stack:
             stack.enter_context(in_bucket(bucket))
@@ -91,7 +91,7 @@ class ShardedAdmin(admin.ModelAdmin):
     @admin.action(permissions=["delete"], description=delete_selected.short_description)
     def delete_selected(self, request, queryset):
         if queryset._db is None:
-            # Rows that it needn't ask for any more.
+            # The action then sends no query for the rows.
             queryset._result_cache = gather.top(queryset)
         return delete_selected(self, request, queryset)
 

@@ -4,7 +4,7 @@ from django.core.checks import Tags, register
 from django.core.exceptions import ImproperlyConfigured
 from django.db.models.signals import post_migrate
 
-# The settings without which the router can't answer: not even Django's own checks can be run.
+# Without these settings the router fails, and with it even Django's own checks.
 NEEDED = {
     "SHARDS": (list | tuple, 'SHARDS = ["shard0", "shard1"], the aliases of the shards'),
     "SHARDED_APPS": (set | list | tuple, 'SHARDED_APPS = {"notes"}, the labels of the apps there'),

@@ -1,4 +1,4 @@
-"""What a project that has copied this app may have forgotten: ``manage.py check`` says it."""
+"""System checks for a project that has copied this app."""
 
 from os import PathLike
 
@@ -23,13 +23,13 @@ def shards_are_right():
 
 
 def models_of_sharded_apps():
-    """Return the models that have to be Sharded, whether they are or not."""
-    labels = set(settings.SHARDED_APPS) - {"fences"}  # needn't be named, and never moves
+    """Return the models that must inherit from Sharded, whether they do or not."""
+    labels = set(settings.SHARDED_APPS) - {"fences"}  # need not be named, and is never moved
     return [model for model in apps.get_models() if model._meta.app_label in labels]
 
 
 def check_shards(**kwargs):
-    """Check that each of ``SHARDS`` is a database, once, and not the one with what is global."""
+    """Check that ``SHARDS`` names databases, each once, and not ``default``."""
     shards = settings.SHARDS
     if not shards:
         return [
@@ -91,9 +91,9 @@ def check_apps(**kwargs):
 
 
 def check_router(**kwargs):
-    """Check that the first router to answer sends the models to the shard they are asked for."""
+    """Check that the routers return the shard of the hint for the models on shards."""
     if not shards_are_right():
-        return []  # said above
+        return []  # check_shards reports it
     wanted = settings.SHARDS[-1]
     for model in [HeldBucket, *models_of_sharded_apps()]:
         found = router.db_for_write(model, shard=wanted)
@@ -114,7 +114,7 @@ def check_router(**kwargs):
 
 
 def check_models(**kwargs):
-    """Check that what is in a sharded app can be found, and moved: each row has a key of ours."""
+    """Check that the rows of sharded apps can be found and moved."""
     errors = []
     for model in models_of_sharded_apps():
         label = model._meta.label
@@ -167,21 +167,21 @@ def check_models(**kwargs):
 
 
 def managers(model):
-    """Return the managers of a model that has to be Sharded; of another, E011 is said."""
+    """Return the managers of a Sharded model. For other models, E011 is the error."""
     return [*model._meta.managers, model._meta.base_manager] if issubclass(model, Sharded) else []
 
 
 def unique_without_key(model):
-    """Yield the names of fields that are to be unique, and don't tell the shard.
+    """Yield the names of unique fields without a key.
 
-    With the key of the row's own bucket among them, they are unique where that is.
+    Together with the row's key or its parent's, values are unique on one shard, and so on all.
     """
     if not isinstance(model._meta.pk, KeyField) or model._meta.proxy:
         return
     try:
         keys = {field.name for field in shard_keys(model)}
     except FieldDoesNotExist:
-        return  # E014 says it
+        return  # E014 reports it
     for field in model._meta.local_fields:
         if field.unique and field.name not in keys:
             yield [field.name]
@@ -199,7 +199,7 @@ def unique_without_key(model):
 
 
 def check_keys(**kwargs):
-    """Check each KeyField: its app is sharded, and what it is ``of`` is a sharded row."""
+    """Check of each KeyField that its app is sharded, and that ``of`` names a sharded parent."""
     errors = []
     for model in apps.get_models():
         key, label = model._meta.pk, model._meta.label
@@ -237,7 +237,7 @@ def is_key_to_sharded(model, name):
 
 
 def check_workers(**kwargs):
-    """Check the settings of the numbers that this host's processes take to make keys."""
+    """Check the settings of the worker numbers, with which processes make keys."""
     errors = []
     numbers = getattr(settings, "KEY_WORKERS", None)
     try:
@@ -267,9 +267,9 @@ def check_workers(**kwargs):
 
 
 def check_transactions(**kwargs):
-    """Check that a transaction waits for another on SQLite, where Django's default fails it."""
+    """Check that transactions on SQLite wait for each other. With Django's default, some fail."""
     if not shards_are_right():
-        return []  # said above
+        return []  # check_shards reports it
     return [
         Warning(
             f'A transaction on "{alias}" that reads and then writes fails if another transaction '
@@ -284,7 +284,7 @@ def check_transactions(**kwargs):
 
 
 def check_map(databases=None, **kwargs):
-    """Check that each bucket is mapped to one of ``SHARDS``. (Twice, the key doesn't allow.)"""
+    """Check that the map has each bucket, on one of ``SHARDS``."""
     if DEFAULT_DB_ALIAS not in (databases or ()) or not shards_are_right():
         return []
     tables = connections[DEFAULT_DB_ALIAS].introspection.table_names()

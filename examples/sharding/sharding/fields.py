@@ -1,4 +1,4 @@
-"""The primary key that tells the shard, and the bucket of a row."""
+"""``KeyField``, the primary key that contains the bucket, and the bucket of a row."""
 
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -11,7 +11,7 @@ from sharding.keys import bucket_of, new_key
 
 
 class ShardUnknown(Exception):
-    """Nothing says which shard a query is for."""
+    """A query has no key, so its shard is unknown."""
 
 
 _bucket = ContextVar("bucket", default=None)
@@ -19,10 +19,10 @@ _bucket = ContextVar("bucket", default=None)
 
 @contextmanager
 def in_bucket(bucket):
-    """Take what doesn't tell its bucket to be in this one, and put new rows there.
+    """Use this bucket for queries whose bucket is unknown, and for new rows.
 
-    For code that asks a router with no hint at all, such as the admin's. Inside, ask for a row,
-    never for a count: it would be that of one shard.
+    For code that calls a router without hints, such as the admin's. In the block, read single
+    rows only: a count would be that of one shard.
     """
     token = _bucket.set(bucket)
     try:
@@ -32,10 +32,10 @@ def in_bucket(bucket):
 
 
 class KeyField(models.BigIntegerField):
-    """A primary key that tells its shard.
+    """A primary key that contains the bucket of its row.
 
-    ``of`` names the foreign key to the row that this one belongs to, and shares the bucket of. A
-    model without it is at the root: each new row may be in any bucket.
+    ``of`` names the foreign key to the parent row, which is in the same bucket. A model without
+    ``of`` is a root: each of its new rows may be in any bucket.
     """
 
     def __init__(self, *args, of=None, **kwargs):
@@ -49,7 +49,7 @@ class KeyField(models.BigIntegerField):
         return name, path, args, kwargs
 
     def check(self, **kwargs):
-        """As Django's; and that the app is installed whose checks find all else."""
+        """As Django's. Also check that the app is installed, whose checks find other errors."""
         errors = super().check(**kwargs)
         if not apps.is_installed("sharding"):
             errors.append(
@@ -63,29 +63,29 @@ class KeyField(models.BigIntegerField):
         return errors
 
     def has_default(self):
-        return True  # so that saving a new row doesn't try an UPDATE first
+        return True  # so that save() of a new row doesn't try an UPDATE first
 
     def get_default(self):
-        # A row at the root can be found from the moment that it is made, before it is saved.
+        # A root row has its bucket when the instance is made, before it is saved.
         return new_key(_bucket.get()) if self.of is None else None
 
     def get_pk_value_on_save(self, instance):
         if self.of is None:
-            return self.get_default()  # formsets take away the key of a row that is new
+            return self.get_default()  # formsets remove the key of a new row
         return new_key(needed(bucket_of_row(instance), self.model))
 
 
 def shard_keys(model):
-    """Return the fields of a model that tell the shard: its own key, and that of its parent."""
+    """Return the fields that contain the bucket: a model's own key, and its parent's."""
     of = getattr(model._meta.pk, "of", None)
     return [model._meta.pk, model._meta.get_field(of)] if of else [model._meta.pk]
 
 
 def bucket_of_row(row):
-    """Return the number of a row's bucket, or None when its keys don't tell yet."""
+    """Return the number of a row's bucket, or None if its keys are not set yet."""
     if not isinstance(row._meta.pk, KeyField):
         return None
-    # Not getattr(): while a row is being made, that would go and look it up.
+    # Not getattr(): while an instance is being made, that would send a query.
     for field in shard_keys(type(row)):
         if (key := vars(row).get(field.attname)) is not None:
             return bucket_of(field.get_prep_value(key))  # a key may be text, as in a form
@@ -93,12 +93,12 @@ def bucket_of_row(row):
 
 
 def bucket_in_hand():
-    """Return the bucket of the ``in_bucket()`` block that this is in, or None."""
+    """Return the bucket of the ``in_bucket()`` block around this call, or None."""
     return _bucket.get()
 
 
 def needed(bucket, model):
-    """Return the bucket; raise ``ShardUnknown``, which says what to pass, where it is None."""
+    """Return the bucket. If it is None, raise ``ShardUnknown``, which says what to pass."""
     if bucket is None:
         fields = " or ".join(f"{field.name}=" for field in shard_keys(model))
         raise ShardUnknown(

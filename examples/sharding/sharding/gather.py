@@ -1,8 +1,8 @@
-"""Scatter-gather: ask every shard, and combine the answers into one.
+"""Scatter-gather: query every shard, and combine the answers into one.
 
-Each function takes a queryset that is bound to no shard. When a shard can't be asked, it raises
-``ShardDown``, or if called with ``partial=True``, returns what the others know as ``Partial(value,
-missing)``, in which ``missing`` is a dict of errors by the aliases of the shards that it lacks.
+Each function takes a queryset that is bound to no shard. If a shard is unavailable, the function
+raises ``ShardDown``. With ``partial=True`` it returns the answer of the other shards, as
+``Partial(value, missing)``. ``missing`` is a dict of the errors, by the aliases of the shards.
 """
 
 from functools import cached_property, cmp_to_key
@@ -48,8 +48,8 @@ def _of_rows(queryset):
     return queryset
 
 
-# The collations by which an engine sorts text as Python does: by code points. The first is for all
-# that have it. (SQLite sorts so where no other is named.)
+# The collations with which an engine sorts text as Python does: by code points. (SQLite does so by
+# default.) ``by_code_points()`` uses the first; on MySQL, which doesn't have it, the second.
 CODE_POINTS = {
     "sqlite": ["BINARY"],
     "postgresql": ["C", "POSIX", "ucs_basic"],
@@ -104,22 +104,22 @@ def count(queryset, *, partial=False):
 
 def _sum(values):
     first, *rest = values
-    return sum(rest, start=first)  # of intervals, too
+    return sum(rest, start=first)  # without start, timedeltas could not be added
 
 
-# What to ask of each shard, and how to combine the answers: a function of a list for each part.
+# The aggregates to query on each shard, and the function that combines the lists of their values.
 PARTS = {
     Count: ([Count], _sum),
     Sum: ([Sum], _sum),
     Min: ([Min], min),
     Max: ([Max], max),
-    # A mean is not the mean of means.
+    # The mean of all rows is not the mean of the means.
     Avg: ([Sum, Count], lambda sums, counts: _sum(sums) / sum(counts)),
 }
 
 
 def _parts(name, aggregate):
-    """Return the aggregates to ask of each shard, by name. Raises TypeError where none would do."""
+    """Return the aggregates to query on each shard, by name. Raises TypeError if there are none."""
     distinct = getattr(aggregate, "distinct", False)
     if distinct or type(aggregate) not in PARTS:
         name = f"{type(aggregate).__name__}{'(distinct=True)' if distinct else ''}"
@@ -133,7 +133,7 @@ def _parts(name, aggregate):
             "answers of the shards, and can't evaluate an expression."
         )
     _, args, kwargs = aggregate.deconstruct()
-    kwargs.pop("default", None)  # else each shard without rows would put it in
+    kwargs.pop("default", None)  # otherwise each shard without rows would return it
     parts, _ = PARTS[type(aggregate)]
     of_count = {"filter": kwargs.get("filter")}  # the output_field is that of the mean
     return {
@@ -145,8 +145,8 @@ def _parts(name, aggregate):
 def aggregate(queryset, *, partial=False, **aggregates):
     """Return a dict, as ``queryset.aggregate(**aggregates)`` would of all shards' rows.
 
-    For Count, Sum, Min, Max and Avg; raises TypeError for others, for ``distinct=True``, and for
-    the least and the greatest where a shard may sort otherwise than Python does.
+    For Count, Sum, Min, Max and Avg. Raises TypeError for others and for ``distinct=True``, and for
+    Min and Max if a shard may sort the values differently from Python.
     """
     parts = {name: _parts(name, wanted) for name, wanted in aggregates.items()}
     for wanted in aggregates.values():
@@ -158,7 +158,7 @@ def aggregate(queryset, *, partial=False, **aggregates):
     value = {}
     for name, wanted in aggregates.items():
         _, combine = PARTS[type(wanted)]
-        # Less None, which is what Sum, Min, Max and Avg say of no rows.
+        # Without None, the answer of Sum, Min, Max and Avg if there are no rows.
         answers = [
             [given[part] for given in shards.values() if given[part] is not None]
             for part in parts[name]
@@ -168,7 +168,7 @@ def aggregate(queryset, *, partial=False, **aggregates):
 
 
 def in_bulk(queryset, keys, *, partial=False):
-    """Return a dict of rows by their keys, asking only the shards that have such keys."""
+    """Return a dict of rows by their keys. Only the shards of these keys are queried."""
     keys = list(filter(is_key, map(queryset.model._meta.pk.get_prep_value, keys)))
 
     def ask_each():
@@ -184,7 +184,7 @@ def in_bulk(queryset, keys, *, partial=False):
 
 
 def _order(queryset):
-    """Return the expressions that a queryset is ordered by, and the key in the end."""
+    """Return the expressions that a queryset is ordered by, and the key as the last."""
     order = queryset.query.order_by or queryset.model._meta.ordering
     expressions = []
     for field in [*order, "pk"]:
@@ -224,7 +224,7 @@ def _comparison(order):
 
 
 def by_code_points(queryset, field):
-    """Return one that rows are ordered by, so that it can be merged if it is text."""
+    """Return ``field``; for text, with a collation by which the rows of shards can be merged."""
     if field == "?":
         return field
     (by,) = _order(queryset.order_by(field))[:-1]
@@ -241,7 +241,7 @@ def by_code_points(queryset, field):
 
 
 def _is_in_row(expression, query):
-    """Return whether it is a column that each row of the query has, and so need not be added."""
+    """Return whether each row of the query has this column, so that it needn't be added."""
     return (
         isinstance(expression, Col)
         and expression.alias == query.get_initial_alias()
@@ -250,11 +250,11 @@ def _is_in_row(expression, query):
 
 
 def top(queryset, stop=None, start=0, *, partial=False):
-    """Return the rows from ``start`` to ``stop``, less one, of all shards', in their order.
+    """Return the rows ``start`` to ``stop - 1`` of all shards, in the order of the queryset.
 
-    Each shard is asked for its first ``stop`` rows (None: all): the further down, the slower.
-    Raises TypeError where a shard may sort otherwise than Python does, as most servers do with
-    text, since then the rows of two shards could not be merged.
+    Each shard returns its first ``stop`` rows (None: all), so a later page is slower. Raises
+    TypeError if a shard may sort the values differently from Python, as most servers do with text,
+    because then the rows of two shards can't be merged.
     """
     order = _order(_of_rows(queryset))
     names, added = [], {}
@@ -267,7 +267,7 @@ def top(queryset, stop=None, start=0, *, partial=False):
             names.append(f"_order_{len(added)}")
             added[names[-1]] = by.expression
     ordered = queryset.annotate(**added)
-    ordered.query.standard_ordering = True  # the expressions are turned round already
+    ordered.query.standard_ordering = True  # the expressions are reversed already
     ordered = _of_rows(ordered.order_by(*order))
 
     def first_rows(rows):
@@ -286,7 +286,7 @@ def top(queryset, stop=None, start=0, *, partial=False):
 class AllRows:
     """The rows of all shards, in the queryset's order, for a Paginator.
 
-    With ``partial``, ``missing`` has the errors of the shards that could not be asked.
+    With ``partial``, ``missing`` has the errors of the shards that were unavailable.
     """
 
     def __init__(self, queryset, partial=False):
@@ -308,7 +308,7 @@ class AllRows:
         start, stop, _ = part.indices(rows)
         if start <= rows - stop:
             return self._note(top(self.queryset, stop, start, partial=self.partial))
-        # Nearer to the end: from there.
+        # Nearer to the end: read backwards.
         backwards = top(self.queryset.reverse(), rows - start, rows - stop, partial=self.partial)
         return self._note(backwards)[::-1]
 

@@ -1,44 +1,43 @@
 """Moves buckets to another shard while the application reads and writes.
 
-No transaction spans two databases. So a move is a row of steps, each a transaction on one database,
-in an order such that all is well between any two of them. For a bucket that moves from A to B:
+No transaction spans two databases. So a move is a series of steps. Each is a transaction on one
+database, and between any two steps all queries are correct. For a bucket that moves from A to B:
 
 ======= ======= ================================ ===================================================
-step    on      what is committed                what holds from then on
+step    on      what is committed                what is true after it
 ======= ======= ================================ ===================================================
 mark    default ``uncounted_on`` is B            Rows on B don't count. After twice LEASE seconds
-                                                 all know: each looks for the bucket in the map
-                                                 itself, and not in what it remembers.
-fence   A       A doesn't hold the bucket        Nobody can write to it: its rows stand still.
-copy    B       the rows                         They are verified, against those on A.
-switch  default ``alias`` is B, and              Rows on B count, those on A don't.
+                                                 all processes know this, and query the map for
+                                                 this bucket, instead of using a copy.
+fence   A       A doesn't hold the bucket        The bucket takes no writes. Its rows don't change.
+copy    B       the rows                         They are compared with the rows on A.
+switch  default ``alias`` is B, and              Rows on B count, and rows on A don't.
                 ``uncounted_on`` is A
-open    B       B holds the bucket               It can be written to.
-delete  A       the rows are gone                Only B has any. This waits until all buckets have
-                                                 been switched, and then for LEASE seconds, as
-                                                 somebody may be reading what the map said before.
-unmark  default ``uncounted_on`` is null         All is at rest.
+open    B       B holds the bucket               The bucket takes writes again.
+delete  A       the rows are deleted             Only B has rows. This step waits until all buckets
+                                                 are switched, and then for LEASE seconds, because a
+                                                 process may still use the map from before.
+unmark  default ``uncounted_on`` is null         The move is finished.
 ======= ======= ================================ ===================================================
 
-Where it stops in between, the map's ``alias`` has all the rows that count, and nothing else does.
-So what a killed run has left is mended the same way whatever its last step was: open the bucket on
-the map's alias, delete what is on ``uncounted_on``, unmark. Then the move begins anew, or is done.
+If a run stops between two steps, the shard in ``alias`` has all the rows that count. So the next
+run repairs every stopped move in the same way: open the bucket on ``alias``, delete the rows on
+``uncounted_on``, unmark. Then the move begins again, or is finished.
 
-Three things hold at all times, and the rest follows from them:
+Three rules are true at all times:
 
 1. The shard that the map names has all rows of the bucket.
-2. At most one shard holds a bucket (`HeldBucket`), and a writer asks for that in the transaction it
-   writes in. It is the shard that the map names: A stops before the switch, B starts after.
-3. Rows that the map doesn't count are known to be there before they are: ``uncounted_on`` says
-   where.
+2. At most one shard holds a bucket (`HeldBucket`), and each write checks this in its transaction.
+   It is the shard that the map names: A stops before the switch, and B starts after it.
+3. Before uncounted rows are on a shard, ``uncounted_on`` names this shard.
 
-A backup breaks the second: where ``default`` is restored, or a shard, the map may name one shard,
-and another holds the bucket. So before a bucket is marked, the shards are asked which they hold. If
-that is not what the map says, nothing is changed, and an operator has to say which is right.
+A backup can break the second rule. After ``default`` or a shard is restored, the map may name one
+shard while another holds the bucket. So before a bucket is marked, ``reshard`` reads which buckets
+the shards hold. If the map disagrees, it changes nothing, and an operator decides which is right.
 
-The writers of one bucket wait for as long as that one is copied. To copy first, and what changed
-meanwhile after, would be shorter for them, but needs a log of the changes on every shard. A bucket
-is a small part of all rows: that is what they are for.
+Writes to a bucket wait while this bucket is copied. A shorter wait is possible: copy first, and
+then copy the changes. But this needs a log of the changes on every shard. A bucket is a small part
+of all rows, so its copy takes little time.
 """
 
 import threading
@@ -64,11 +63,11 @@ BATCH = 1000  # rows that are read, and written, at once
 
 
 def reshard(numbers, target, bar=None):
-    """Move buckets to the shard ``target``; first, mend what a run that was killed has left.
+    """Move buckets to the shard ``target``, after repairing the moves of a run that was killed.
 
-    Returns how many buckets were not there yet, and how many rows these have. ``bar`` is told of
-    each bucket, like a tqdm. Raises CommandError, which says what is wrong, and leaves each bucket
-    in one place or the other: the next run goes on.
+    Returns how many buckets were moved, and how many rows they have. ``bar``, a tqdm, is updated
+    after each bucket. If it raises CommandError, each bucket is on one shard or the other, and the
+    next run continues.
     """
     with turn() as run:
         with errors_in_one_line(DEFAULT_DB_ALIAS):
@@ -105,11 +104,11 @@ def reshard(numbers, target, bar=None):
 def change_map(numbers, *, placement, shards=(), **fields):
     """Set fields of the entries of some buckets, and count the change, in one transaction.
 
-    ``placement`` tells whether a gather that is under way has to be done again; ``shards`` are the
-    aliases of those whose rows have changed since the map last did.
+    ``placement`` says whether gather must repeat queries that have begun. ``shards`` are the
+    aliases of the shards whose rows have changed since the map last changed.
     """
     with transaction.atomic(using=DEFAULT_DB_ALIAS):
-        # First, so that it locks out who else would change the map.
+        # First, because this lock makes other changes of the map wait.
         MapVersion.objects.using(DEFAULT_DB_ALIAS).update(
             version=F("version") + 1, placement=F("placement") + int(placement)
         )
@@ -123,7 +122,7 @@ def change_map(numbers, *, placement, shards=(), **fields):
 
 @contextmanager
 def turn():
-    """Be the one run at this time: yields a Run. Raises CommandError where there is another."""
+    """Yield a Run, the only one at this time. Raises CommandError if another run is alive."""
     with errors_in_one_line(DEFAULT_DB_ALIAS):
         run = Run(take_turn())
     stop = threading.Event()
@@ -139,10 +138,10 @@ def turn():
 
 
 def take_turn():
-    """Return a number that no run has had. Raises CommandError where another run is alive.
+    """Return a number that no run has had. Raises CommandError if another run is alive.
 
-    It is when its beats are counted on; no clock is compared with another host's. Should it only
-    have slept, it finds that it was replaced when it next takes a step.
+    A run is alive if its beat increases. The clocks of two hosts are never compared. If the other
+    run was only suspended, its next step raises CommandError, because a newer run has started.
     """
     rows = Resharding.objects.using(DEFAULT_DB_ALIAS)
     rows.get_or_create(pk=1)
@@ -151,7 +150,7 @@ def take_turn():
         if last.running:
             time.sleep(buckets.LEASE)
             now = rows.get()
-            # One beat may have been on its way when who sent it was killed.
+            # One beat may still arrive after its process was killed.
             if now.running and now.number == last.number and now.beat > last.beat + 1:
                 raise CommandError("Another reshard is running. Wait until it has finished.")
         if rows.filter(number=last.number, beat=last.beat).update(
@@ -162,7 +161,7 @@ def take_turn():
 
 @contextmanager
 def unless_down():
-    """Go on after the block where a database can't be asked."""
+    """Ignore the error in the block if a database is unavailable."""
     try:
         yield
     except CommandError as error:
@@ -177,9 +176,9 @@ def held_by(alias):
 
 
 def check_held(found, numbers, aliases):
-    """Raise CommandError where the shards of a move don't hold those buckets that they have.
+    """Raise CommandError if the shards of a move don't hold the buckets that the map gives them.
 
-    Then ``default``, or one of them, is from a backup: another shard may have newer rows.
+    Then ``default`` or a shard was restored from a backup, and another shard may have newer rows.
     """
     for alias in aliases:
         own = numbers.intersection(found.buckets(alias))
@@ -196,7 +195,7 @@ def check_held(found, numbers, aliases):
 
 
 def check_not_held(found, numbers, alias):
-    """Raise CommandError where a shard holds one of these buckets, which are another's."""
+    """Raise CommandError if a shard holds one of these buckets, which the map gives to another."""
     if wrong := sorted(held_by(alias).intersection(numbers)):
         other = found.aliases[wrong[0]]
         wrong = [number for number in wrong if found.aliases[number] == other]
@@ -219,19 +218,19 @@ class Run:
         return Resharding.objects.using(DEFAULT_DB_ALIAS).filter(number=self.number)
 
     def beat(self, stop):
-        """Show that this run is alive; in a thread of its own."""
+        """Show that this run is alive. Called in a separate thread."""
         try:
             while not stop.wait(buckets.LEASE / 4):
-                with suppress(DatabaseError):  # a step would find that too, and say so
+                with suppress(DatabaseError):  # a step would fail too, and report the error
                     self.row().update(beat=F("beat") + 1)
         finally:
             connections.close_all()
 
     def overtake(self, aliases):
-        """Take a number above all that these shards know: ``default`` may be from a backup."""
+        """Take a number above those of all runs on these shards: ``default`` may be restored."""
         numbers = [self.number]
         for alias in aliases:
-            with suppress(DatabaseError):  # if it is down, a step says so
+            with suppress(DatabaseError):  # if the shard is down, a step reports it
                 numbers += Token.objects.using(alias).values_list("number", flat=True)
         if max(numbers) > self.number:
             with errors_in_one_line(DEFAULT_DB_ALIAS):
@@ -240,9 +239,9 @@ class Run:
 
     @contextmanager
     def step(self, alias):
-        """Open a transaction on a database; raise CommandError where a later run has been.
+        """Open a transaction on a database. Raise CommandError if a later run has used it.
 
-        The number is a fencing token, kept by each database: "How to do distributed locking",
+        The number is a fencing token, stored in each database: "How to do distributed locking",
         Kleppmann, 2016. Its row is locked until the end, so the steps of two runs don't mix.
         """
         model = Resharding if alias == DEFAULT_DB_ALIAS else Token
@@ -256,14 +255,14 @@ class Run:
     def mark(self, numbers, target):
         with self.step(DEFAULT_DB_ALIAS):
             change_map(numbers, placement=True, uncounted_on=target)
-        # Until nobody takes up the map from before, and then until who did last is done with it.
+        # Until no process can begin to use the old map, and then until the last use has ended.
         time.sleep(2 * buckets.LEASE)
 
     def move(self, number, source, target):
         """Fence, copy, verify, switch and open a bucket; return how many rows it has."""
         try:
             with self.step(source):
-                # Waits for those who write at this moment: they have locked that row.
+                # Waits for the writes of this moment, because they have locked this row.
                 HeldBucket.objects.using(source).filter(pk=number).delete()
             with self.step(target):
                 rows = sum(copy(model, number, source, target) for model in sharded_models())
@@ -281,7 +280,7 @@ class Run:
         return rows
 
     def open(self, numbers):
-        """Let the buckets be written to: on the shards that the map names, whichever these are."""
+        """Let the shards that the map names take writes for these buckets."""
         with self.step(DEFAULT_DB_ALIAS):
             found = read_map()
         for alias in sorted({found.aliases[number] for number in numbers}):
@@ -290,13 +289,13 @@ class Run:
                 HeldBucket.objects.using(alias).bulk_create(held, ignore_conflicts=True)
 
     def settle(self):
-        """Leave all buckets that are marked where the map says that they are, and only there."""
+        """Finish or undo each marked move, so that only the shard in ``alias`` has the rows."""
         with errors_in_one_line(DEFAULT_DB_ALIAS):
             found = read_map()
         if not found.moving:
             return
         for alias in sorted(set(found.moving.values())):
-            with unless_down():  # writers of the other shards need not wait for it
+            with unless_down():  # writes on other shards needn't wait for it
                 check_not_held(found, found.uncounted(alias), alias)
         self.open(found.moving)
         rows_expiring.send(ShardMap, shard_map=found)
@@ -313,8 +312,8 @@ class Run:
             change_map(found.moving, placement=False, shards=shards, uncounted_on=None)
 
 
-# The rows go in SQL: as they are, without signals, and without the values that fields make of their
-# own accord when they are saved. What a driver has read it can write: so no value is converted.
+# The rows are copied by SQL: without signals, and without the values that some fields compute when
+# they are saved. A driver can write the values that it has read, so no value is converted.
 
 
 def names(model, alias):
@@ -355,7 +354,7 @@ def copy(model, bucket, source, target):
 
 
 def verify(model, bucket, source, target):
-    """Raise CommandError where a bucket's rows are not the same on two shards."""
+    """Raise CommandError if a bucket's rows are not the same on two shards."""
     both = rows_of(model, bucket, source), rows_of(model, bucket, target)
     for there, here in zip_longest(*both, fillvalue=[]):
         if there != here:

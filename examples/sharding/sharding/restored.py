@@ -1,4 +1,4 @@
-"""Rows that are deserialized: Django writes them past ``save()``, to the alias that it is given."""
+"""Deserialized rows. Django writes them to a given alias, without the model's ``save()``."""
 
 from django.db import connections
 from django.db.models.signals import pre_save
@@ -10,13 +10,13 @@ from sharding.writing import writing
 
 
 def hold_bucket(sender, instance, raw, using, **kwargs):
-    """Hold the bucket of a deserialized row on the shard that it is about to be written to.
+    """Lock the bucket of a deserialized row on the shard that the row will be written to.
 
-    Raises WrongShard where that is another's, and BucketMoving, as ``writing()`` does.
+    Raises WrongShard if the row belongs on another shard, and BucketMoving as ``writing()`` does.
     """
     if raw and isinstance(instance, Sharded):
         with writing([needed(bucket_of_row(instance), sender)], using):
-            pass  # the lock stays until the transaction around this ends
+            pass  # the lock stays until the outer transaction ends
         if not connections[using].in_atomic_block:
             raise TransactionManagementError(
                 "A deserialized row of a shard must be saved in a transaction. Otherwise its "

@@ -7,15 +7,15 @@ from sharding.fields import bucket_in_hand, bucket_of_row, needed
 
 def is_sharded(app_label):
     """Return whether an app's models are on the shards, and not in one database."""
-    # Which buckets a shard takes writes for, it has to know itself: see sharding/fences.
+    # The table of the buckets that a shard takes writes for is on each shard: see sharding/fences.
     return app_label in settings.SHARDED_APPS or app_label == "fences"
 
 
 def shard_of(model, instance=None, bucket=None, shard=None, **hints):
-    """Return the alias of the shard that a router's hints lead to, or raise ``ShardUnknown``.
+    """Return the alias of the shard that a router's hints name, or raise ``ShardUnknown``.
 
-    ``instance`` is the row, or one that it belongs to; ``bucket`` is ``ShardedQuerySet``'s hint,
-    and ``shard`` is that of ``scatter``, which asks each.
+    ``instance`` is the row, or its parent. ``bucket`` is the hint of ``ShardedQuerySet``, and
+    ``shard`` is that of ``scatter``, which queries each shard.
     """
     if shard is not None:
         return shard
@@ -26,8 +26,8 @@ def shard_of(model, instance=None, bucket=None, shard=None, **hints):
         and bucket_of_row(instance) is None
         and instance._state.db in settings.SHARDS
     ):
-        # Note(author=Author()): Django has asked for the note's shard, with the author at hand. Now
-        # it asks for the author's, with the note, which has no key yet. It is the same shard.
+        # Note(author=Author()): Django asked for the note's shard, with the author as instance.
+        # Now it asks for the author's, with the note, which has no key yet. It is the same shard.
         return instance._state.db
     if bucket is None and instance is not None:
         fence = instance._meta.label == "fences.HeldBucket"  # as TestCase.serialized_rollback saves
@@ -38,11 +38,10 @@ def shard_of(model, instance=None, bucket=None, shard=None, **hints):
 
 
 class ShardRouter:
-    """Sharding: the rows of ``SHARDED_APPS`` are on several shards, and all else in ``default``.
+    """Sharding: the rows of ``SHARDED_APPS`` are on several shards, all others in ``default``.
 
-    Which shard, the key says: that of the row at hand, or of a row that it belongs to. Never the
-    database that it was read from, since rows move. Without a key there is no answer, and
-    ``shard_of()`` raises ``ShardUnknown``.
+    The key of the row or of its parent says which shard. The database that a row was read from
+    doesn't, because rows move. Without a key, ``shard_of()`` raises ``ShardUnknown``.
     """
 
     def db_for_read(self, model, **hints):
@@ -53,11 +52,11 @@ class ShardRouter:
     def allow_relation(self, obj1, obj2, **hints):
         sharded1, sharded2 = (is_sharded(obj._meta.app_label) for obj in (obj1, obj2))
         if sharded1 and sharded2:
-            # What is in one bucket stays together when that moves. A new row (None) is in no bucket
-            # yet, and will join its relation's.
+            # The rows of a bucket stay together when the bucket moves. A new row (None) is in no
+            # bucket yet, and will be put in its relation's.
             return len({bucket_of_row(obj1), bucket_of_row(obj2)} - {None}) <= 1
         return sharded1 == sharded2
 
     def allow_migrate(self, db, app_label, **hints):
-        # By app alone: RunPython and RunSQL come without the name of a model.
+        # By app only: RunPython and RunSQL pass no name of a model.
         return db in settings.SHARDS if is_sharded(app_label) else db == DEFAULT_DB_ALIAS

@@ -1,7 +1,8 @@
-"""Scatter: ask every shard, at the same time where that is faster.
+"""Scatter: query every shard, at the same time where this is faster.
 
-Each shard is asked once, of its own time: together the answers are no snapshot. Which of a shard's
-databases is asked, the router says, by the hint ``shard``; where a replica fails, its primary is.
+Each shard is queried once, at a slightly different time, so the answers are not one snapshot. The
+router gets the hint ``shard``, and may return a replica. If the replica fails, its primary is
+queried.
 """
 
 import os
@@ -19,7 +20,7 @@ from sharding import buckets
 
 
 class ShardDown(Exception):
-    """Some shards can't be asked. ``errors`` has the error of each, by its alias."""
+    """Some shards are unavailable. ``errors`` has the error of each, by its alias."""
 
     def __init__(self, errors):
         self.errors = errors
@@ -35,17 +36,17 @@ class Partial(NamedTuple):
     missing: dict
 
 
-# By these, a server says itself that it can't be asked: SQLSTATEs begin so in PostgreSQL; numbers
-# are MySQL's and MariaDB's: of the client, "too many connections", "shutdown in progress", and what
-# is said to who connects: of the user, of the database that is unknown, of the host.
+# Errors by which a server says that it is unavailable. For PostgreSQL, how their SQLSTATE begins.
+# For MySQL and MariaDB, their numbers: errors of the client, "too many connections", "shutdown in
+# progress", and errors of connecting (user, unknown database, host).
 AWAY_STATES = ("08", "53", "57P", "58")
 AWAY_NUMBERS = {*range(2000, 2100), 1040, 1044, 1045, 1049, 1053, 1129, 1130, 1203, 1226}
-# And SQLite of its file: it can't be read, is corrupt, can't be opened, is no database.
+# SQLite's, of its file: it can't be read, is corrupt, can't be opened, or is no database.
 AWAY_SQLITE = {10, 11, 14, 26}
 
 
 def is_away(error):
-    """Return whether an error is that of a database that can't be asked, not of the statement."""
+    """Return whether an error is one of an unavailable database, not of the statement."""
     cause = error.__cause__
     if code := getattr(cause, "sqlite_errorcode", None):
         return code & 0xFF in AWAY_SQLITE
@@ -57,12 +58,12 @@ def is_away(error):
     return number in AWAY_NUMBERS if isinstance(number, int) else True
 
 
-# One thread a shard, for all of this process: its connection stays open, and there is one.
+# One thread for each shard, for the whole process. The thread keeps one connection open.
 _threads = {}
 
 
 def _forked():
-    _threads.clear()  # fork() leaves all threads but one behind
+    _threads.clear()  # after fork(), the child has one thread only
 
 
 if hasattr(os, "register_at_fork"):
@@ -71,7 +72,7 @@ if hasattr(os, "register_at_fork"):
 
 def _thread(alias):
     if alias not in _threads:
-        # Two threads that come here at once make two: the one that is not kept ends when idle.
+        # Two threads may each make a pool here. The one that is not kept ends when idle.
         _threads.setdefault(alias, ThreadPoolExecutor(1, thread_name_prefix=f"gather {alias}"))
     return _threads[alias]
 
@@ -83,10 +84,10 @@ def close(alias):
 
 
 def _sequential(aliases):
-    """Return whether to ask one shard after the other, in this thread.
+    """Return whether to query one shard after the other, in this thread.
 
-    Inside a transaction, since no other thread is inside it; in a thread of ours, which would wait
-    for itself; and with SQLite, since in one process that is the faster way.
+    In a transaction, because other threads are not in it. In a thread of this module, because it
+    would wait for itself. With SQLite, because in one process this is faster.
     """
     return (
         threading.current_thread().name.startswith("gather ")
@@ -97,7 +98,7 @@ def _sequential(aliases):
 
 def _ask_in_thread(alias, question, wrappers):
     connection = connections[alias]
-    connection.execute_wrappers = wrappers  # whoever listens in the asking thread hears this too
+    connection.execute_wrappers = wrappers  # wrappers of the calling thread see these queries too
     was_open = connection.connection is not None
     try:
         return question()
@@ -115,13 +116,13 @@ def _ask_in_thread(alias, question, wrappers):
 def ask(model, questions, partial):
     """Return ``({shard: answer}, {shard: error})`` to a dict of questions, by shard.
 
-    A question is a function of the alias of the database to ask.
+    A question is a function that takes the alias of the database to query.
     """
     aliases = {shard: router.db_for_read(model, shard=shard) for shard in questions}
     found = _ask_databases({alias: bind(questions[s], alias) for s, alias in aliases.items()})
     answers, errors = ({s: a[aliases[s]] for s in aliases if aliases[s] in a} for a in found)
     if again := [shard for shard in errors if aliases[shard] != shard]:
-        # A replica that has gone since the router chose it.
+        # The router chose a replica, and it is unavailable.
         more, failed = _ask_databases({shard: bind(questions[shard], shard) for shard in again})
         answers |= more
         errors = {shard: error for shard, error in errors.items() if shard not in again} | failed
@@ -172,7 +173,7 @@ def ask_all(queryset, question, partial):
     while True:
         until, shard_map = buckets.leased_map()
         if shard_map.moving:
-            # A move is under way. What moved since that map was read, counts on its new shard.
+            # Buckets are moving. Rows that moved after the map was read count on their new shard.
             until, shard_map = time.monotonic() + buckets.LEASE, buckets.read_map()
         questions = {}
         for shard in settings.SHARDS:
@@ -181,8 +182,8 @@ def ask_all(queryset, question, partial):
                 rows = rows.exclude(buckets.in_buckets(uncounted))
             questions[shard] = lambda alias, rows=rows: question(rows.using(alias))
         answers = ask(queryset.model, questions, partial)
-        # Rows may have come to be on a shard, or gone from it, that the map we went by didn't say.
-        # But whoever moves them announces it LEASE seconds before.
+        # Rows may have moved to a shard, or been deleted from it, and this map doesn't say so. But
+        # a move marks its buckets in the map LEASE seconds before.
         if time.monotonic() < until or buckets.map_version().placement == shard_map.placement:
             return answers
         buckets.forget_map()
@@ -191,11 +192,11 @@ def ask_all(queryset, question, partial):
 def each(queryset, question, *, partial=False):
     """Return ``{alias: question(its part of the queryset)}``.
 
-    ``question`` has to evaluate what it is given: it is called in the thread of that shard.
+    ``question`` must evaluate the queryset, because it is called in the thread of that shard.
     """
     return answer(*ask_all(queryset, question, partial), partial)
 
 
 def answer(value, missing, partial):
-    """Return what a caller is given: the value, or a ``Partial`` if that is what was asked for."""
+    """Return the value, or if ``partial``, a ``Partial``."""
     return Partial(value, missing) if partial else value

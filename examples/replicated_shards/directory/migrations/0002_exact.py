@@ -4,7 +4,7 @@ import directory.models
 
 
 class Migration(migrations.Migration):
-    """Where the collation took two addresses for one, that one stays: run ``reconcile`` after."""
+    """If two addresses were equal by the old collation, one has no claim: run ``reconcile``."""
 
     dependencies = [("directory", "0001_initial")]
 

@@ -2,10 +2,10 @@ from django.db import models
 
 
 class HeldBucket(models.Model):
-    """On a shard: that it takes writes for this bucket.
+    """A row on a shard, which says that the shard takes writes for this bucket.
 
-    The shard map in ``default`` says where to write, but one may have read it just before a bucket
-    moved. This row is looked at in the transaction that writes, and a move takes it away first.
+    The shard map in ``default`` says where to write, but a process may have read the map before a
+    bucket moved. So each transaction that writes locks this row, and a move deletes it first.
     """
 
     number = models.PositiveSmallIntegerField(primary_key=True)
@@ -18,15 +18,15 @@ class HeldBucket(models.Model):
 
 
 class Token(models.Model):
-    """On a shard, one row: the number of the latest run of reshard that worked here.
+    """One row on a shard: the number of the latest run of reshard that changed this shard.
 
-    An earlier one, should it only have slept, finds that it was replaced.
+    An earlier run that was only suspended reads this number, and stops.
     """
 
     number = models.BigIntegerField(default=0)
 
     class Meta:
-        app_label = "fences"  # so that a check can say that the app is not installed
+        app_label = "fences"  # so that a check can report if the app is not installed
 
     def __str__(self):
         return f"run {self.number}"

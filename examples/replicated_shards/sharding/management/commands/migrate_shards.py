@@ -33,7 +33,7 @@ class MigrateShard(migrate.Command):
         try:
             for label in labels(self.alias):
                 call_command(self, label, database=self.alias, interactive=False, verbosity=0)
-        except Exception as error:  # a migration may raise anything, and the others go on
+        except Exception as error:  # a migration may raise any error, and the others continue
             at = f", at {self.applying}" if self.applying else ""
             return f"{self.alias}{at}: {' '.join(str(error).split()) or repr(error)}"
         finally:
@@ -60,7 +60,7 @@ class Command(BaseCommand):
         check_migrated(DEFAULT_DB_ALIAS)
         shards = settings.SHARDS
         total = sum(map(waiting, shards))
-        # Threads, as they wait for the databases to do the work.
+        # Threads, because they mostly wait for the databases.
         with (
             tqdm(total=total, unit="migration", disable=None) as bar,
             ThreadPoolExecutor(len(shards)) as pool,

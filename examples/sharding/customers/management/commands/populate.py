@@ -19,11 +19,11 @@ from sharding.schema import check_all_migrated
 from sharding.writing import writing
 from shop.samples import FIRST_NAMES, LAST_NAMES, create_up_to, product, whole_number
 
-BATCH = 20 * BUCKETS  # customers that are in memory at once
-# Customer n is in bucket n * STEP % BUCKETS: each bucket in its turn, and each far from the one
-# before (by the golden section), so that even few customers are on all shards.
+BATCH = 20 * BUCKETS  # customers in memory at the same time
+# Customer n is in bucket n * STEP % BUCKETS. So each bucket is used in turn, and is far from the
+# bucket before (by the golden section). Even few customers are on all shards.
 STEP = 633
-BACK = pow(STEP, -1, BUCKETS)  # and bucket b has customer b * BACK, and each BUCKETS further
+BACK = pow(STEP, -1, BUCKETS)  # bucket b has customer b * BACK, and every BUCKETS-th after it
 NINETY_DAYS = 90 * 24 * 60  # minutes
 OPENING_DAY = datetime(2025, 1, 1, tzinfo=UTC)
 
@@ -33,23 +33,23 @@ def email_of(number):
 
 
 def dice(*throw):
-    """Return a number below 2**32 that depends on the throw alone."""
+    """Return a number below 2**32 that depends only on the arguments."""
     return crc32(repr(throw).encode())
 
 
 class Rows:
-    """The rows of a batch for one database, as tuples: a model's instance costs more than a row."""
+    """The rows of a batch for one database, as tuples: model instances would be slower."""
 
     def __init__(self, alias):
         self.connection = connections[alias]
-        self.by_model = defaultdict(list)  # those before that others refer to
+        self.by_model = defaultdict(list)  # parents before children
         self.opening_day = OPENING_DAY
         if not self.connection.features.supports_timezones:
-            # Django converts each time to the database's zone: a third of all that is done here.
+            # Converting each time to the database's time zone would take a third of all time.
             self.opening_day = make_naive(OPENING_DAY, self.connection.timezone)
 
     def time(self, minutes):
-        """Return, as the database takes it, a time so many minutes after we opened."""
+        """Return a time, in minutes after the opening day, as the database takes it."""
         return self.connection.ops.adapt_datetimefield_value(
             self.opening_day + timedelta(minutes=minutes)
         )
@@ -73,9 +73,9 @@ class Rows:
             self.add(Order, key, pk, product_id, quantity + 1, price, created)
 
     def insert(self):
-        """Insert in the driver's fastest way: several times as fast as bulk_create().
+        """Insert the rows by COPY or executemany(), several times as fast as bulk_create().
 
-        It sends no signals, and takes the values as they are, in the order of the model's fields.
+        This sends no signals. The values are not converted, and have the order of the fields.
         """
         quote = self.connection.ops.quote_name
         for model, rows in self.by_model.items():
@@ -126,7 +126,7 @@ class Command(BaseCommand):
         with tqdm(
             total=max(there, wanted), initial=there, unit="customer", unit_scale=True, disable=None
         ) as bar:
-            # What there is of the first batch may be all sorts: a run may have been killed in it.
+            # A run may have been killed in this batch, so any of its rows may be there.
             start = there // BATCH * BATCH
             done = self.done(start)
             while there < wanted:
@@ -152,7 +152,7 @@ class Command(BaseCommand):
         for bucket in range(BUCKETS):
             shards[alias_of(bucket)].add(bucket)
         filled = []
-        # Bucket by bucket, which is the order of the keys and of the index. All get as many.
+        # Bucket by bucket, in the order of the keys and of the index.
         for alias, buckets in shards.items():
             rows = Rows(alias)
             for bucket in sorted(buckets):

@@ -13,7 +13,7 @@ from sharding.errors import errors_in_one_line
 from sharding.keys import BUCKETS, bucket_of
 from sharding.schema import check_all_migrated
 
-CHUNK = 900  # keys in one query: some builds of SQLite take no more than 999 parameters
+CHUNK = 900  # keys in one query: some builds of SQLite accept no more than 999 parameters
 
 
 def chunks(rows, key):
@@ -25,7 +25,7 @@ def chunks(rows, key):
 
 
 def unused(addresses):
-    """Return those of the addresses that nobody has, by bucket."""
+    """Return the addresses that no owner has, by bucket."""
     owners = gather.in_bulk(owner_model().objects.all(), {a.owner_id for a in addresses})
     found = {}
     for address in addresses:
@@ -36,7 +36,7 @@ def unused(addresses):
 
 
 def unclaimed(owners):
-    """Return the keys of those of the owners whose address the directory doesn't have."""
+    """Return the keys of the owners whose address is not in the directory."""
     addresses = EmailAddress.objects.filter(pk__in={normalised(owner.email) for owner in owners})
     claimed = dict(addresses.values_list("email", "owner_id"))
     return [owner.pk for owner in owners if claimed.get(normalised(owner.email)) != owner.pk]

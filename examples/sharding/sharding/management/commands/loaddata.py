@@ -7,7 +7,7 @@ from sharding.writing import WrongShard
 
 
 class Command(loaddata.Command):
-    """As Django's, but each row goes to the shard that has its bucket, or none is loaded."""
+    """As Django's, but raise CommandError if a row belongs on another shard, and load none."""
 
     def save_obj(self, obj):
         model = type(obj.object)
