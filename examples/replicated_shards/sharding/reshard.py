@@ -33,7 +33,7 @@ Three rules are true at all times:
 
 A backup can break the second rule. After ``default`` or a shard is restored, the map may name one
 shard while another holds the bucket. So before a bucket is marked, ``reshard`` reads which buckets
-the shards hold. If the map disagrees, it changes nothing, and an operator decides which is right.
+its source and its target hold. If the map disagrees, it changes nothing, and an operator decides.
 
 Writes to a bucket wait while this bucket is copied. A shorter wait is possible: copy first, and
 then copy the changes. But this needs a log of the changes on every shard. A bucket is a small part
