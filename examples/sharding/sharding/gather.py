@@ -107,7 +107,7 @@ def _sum(values):
     return sum(rest, start=first)  # without start, timedeltas could not be added
 
 
-# The aggregates to query on each shard, and the function that combines the lists of their values.
+# What to ask each shard, and the function that combines the lists of the shards' values.
 PARTS = {
     Count: ([Count], _sum),
     Sum: ([Sum], _sum),
