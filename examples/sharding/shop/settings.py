@@ -3,17 +3,17 @@ from pathlib import Path
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 SHARDS = ["shard0", "shard1", "shard2", "shard3"]
-# default has all that is global: products, users, the admin, and the map that says which shard has
-# which customers. To use other engines, write the dict out: nothing else here knows of SQLite.
+# default has the tables that are not sharded: products, users, the admin, and the shard map. For
+# other engines, write another dict here. The other settings do not depend on SQLite.
 DATABASES = {
     alias: {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": BASE_DIR / f"{alias}.sqlite3",
         "OPTIONS": {
-            # Let one transaction wait for another. By default SQLite fails a transaction that read
-            # first, and comes to write after another has.
+            # Transactions wait for each other. By default, one that reads first and then writes
+            # fails if another has written in between.
             "transaction_mode": "IMMEDIATE",
-            # And let nobody who reads wait for one who writes.
+            # Readers do not wait for writers.
             "init_command": "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL",
         },
     }
@@ -23,8 +23,8 @@ SHARDED_APPS = {"customers"}  # by app label; all others are in default
 DATABASE_ROUTERS = ["sharding.routers.ShardRouter"]
 DIRECTORY_OWNER = "customers.Customer"  # whose e-mail addresses are unique across the shards
 
-# The numbers that this host's processes may take, one each, for the keys that they make. A second
-# host gets others: range(64, 128).
+# Worker numbers. Each process of this host that makes keys takes one. A second host needs other
+# numbers: range(64, 128).
 KEY_WORKERS = range(64)
 KEY_WORKERS_DIR = BASE_DIR / ".workers"
 

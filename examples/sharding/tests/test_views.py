@@ -96,7 +96,7 @@ def test_a_shard_that_is_down_is_missing_in_the_list_and_the_page_says_so(staff,
 
     with connections["shard2"].execute_wrapper(refuse):
         page = staff.get("/customers/").content.decode()
-    assert "shard2 can’t be asked: its customers are missing here. (connection refused)" in page
+    assert "shard2 is unavailable: its customers are missing here. (connection refused)" in page
     assert "Customer 1" in page and "Customer 2" not in page
 
 
