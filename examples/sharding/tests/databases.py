@@ -28,7 +28,7 @@ def named(alias, folder):
 def check_that_a_copy_has_its_own():
     """Skip a test of a copy of the project that would use the databases of a reader's settings."""
     if settings.SETTINGS_MODULE == "shop.settings" and not all(map(is_file, ALIASES)):
-        pytest.skip("a copy has databases of its own only by --ds=tests.postgresql, or the like")
+        pytest.skip("a copy has separate databases only with --ds=tests.postgresql or similar")
 
 
 def skip_where_engines_differ(what):

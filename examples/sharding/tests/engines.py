@@ -1,8 +1,9 @@
 """The suite on another engine: ``pytest --ds=tests.postgresql``, or ``mariadb``, or ``mixed``.
 
-These settings change each alias's dict as you would, and name no server. libpq's own variables say
-where PostgreSQL is: PGHOST, PGPORT, PGUSER, PGPASSWORD. MYSQL_UNIX_PORT says where MariaDB's socket
-is; where it is not set, the group ``client`` of MariaDB's option files (``~/.my.cnf``) says all.
+These settings replace the dict of each alias, without the address of a server. The variables of
+libpq give the address of PostgreSQL: PGHOST, PGPORT, PGUSER, PGPASSWORD. MYSQL_UNIX_PORT gives the
+socket of MariaDB. If this variable is not set, the group ``client`` of MariaDB's option files
+(``~/.my.cnf``) gives the address.
 """
 
 import os
@@ -19,34 +20,34 @@ MARIADB = {
     "ENGINE": "django.db.backends.mysql",
     "OPTIONS": {} if "MYSQL_UNIX_PORT" in os.environ else {"read_default_group": "client"},
 }
-#: What of SQLite's dict another engine doesn't take.
+#: The keys of SQLite's dict that another engine does not accept.
 SQLITE_ALONE = {"ENGINE", "NAME", "OPTIONS"}
 
 
 def on(engine, alias, database):
-    """Return the dict of ``alias``, which was on SQLite, for ``engine``."""
+    """Return the dict of ``alias`` for ``engine``, made from the dict for SQLite."""
     kept = {key: value for key, value in database.items() if key not in SQLITE_ALONE}
     test = kept.get("TEST", {})
     if engine is MARIADB:
-        test = test | {"CHARSET": "utf8mb4"}  # whatever the server's own is
+        test = test | {"CHARSET": "utf8mb4"}  # instead of the server's default
     return kept | engine | {"NAME": name(alias), "TEST": test}
 
 
 def name(alias, folder=Path(__file__).parents[1]):
-    """Return the name of a database: of the project in ``folder``, as a file there would be."""
+    """Return the name of a database, which is different for each folder of a project."""
     return f"{alias}_{sha256(str(folder.resolve()).encode()).hexdigest()[:10]}"
 
 
 @contextmanager
 def databases_of(folder):
-    """Make the databases of the project's copy in ``folder``, empty; at the end, drop them.
+    """Create empty databases for the project's copy in ``folder``, and drop them at the end.
 
-    Those on SQLite are files in the folder, and need neither.
+    SQLite's databases are files in the folder, so nothing is created or dropped for them.
     """
     servers = [alias for alias in settings.DATABASES if connections[alias].vendor != "sqlite"]
     if servers and settings.SETTINGS_MODULE == "shop.settings":
-        # The copy would have the very databases that a reader's own settings name.
-        pytest.skip("a copy has databases of its own only by --ds=tests.postgresql, or the like")
+        # The copy would use the same databases as the settings that were changed by hand.
+        pytest.skip("a copy has separate databases only with --ds=tests.postgresql or similar")
     for alias in servers:
         execute("CREATE DATABASE", alias, folder)
     try:
@@ -57,10 +58,10 @@ def databases_of(folder):
 
 
 def lose(alias, folder):
-    """Take away a database of the copy in ``folder``; return its name, and what is said of it."""
+    """Remove a database of the copy in ``folder``. Return its name, and a part of the error."""
     if connections[alias].vendor == "sqlite":
         file = folder / f"{alias}.sqlite3"
-        file.mkdir()  # else SQLite would make a new file
+        file.mkdir()  # otherwise SQLite would create a new file
         return file, "unable to open database file"
     execute("DROP DATABASE", alias, folder)
     missing = {"postgresql": "does not exist", "mysql": "Unknown database"}
@@ -75,6 +76,6 @@ def execute(statement, alias, folder):
 
 
 def only_sqlite(reason):
-    """Mark a test of what no other engine has; it is skipped there, and ``reason`` says why."""
+    """Mark a test that only applies to SQLite. On other engines it is skipped, with ``reason``."""
     elsewhere = any(connection.vendor != "sqlite" for connection in connections.all())
     return pytest.mark.skipif(elsewhere, reason=reason)
