@@ -17,15 +17,15 @@ PAGE_SIZE = 20
 
 
 def attach_sales(products):
-    """Give each product its ``sold``: how many all shards' customers have ordered.
+    """Set ``sold`` of each product: how many were ordered, on all shards.
 
-    Returns a dict of errors by the aliases of the shards that could not be asked, whose customers
-    are not among these.
+    Returns a dict of the errors, by the aliases of the shards that are unavailable. Their orders
+    are not counted.
     """
     orders = Order.objects.filter(product_id__in=[product.pk for product in products])
     sales, missing = gather.each(orders, sales_by_product, partial=True)
     sold = Counter()
-    # The shards have orders of the same products: what each says of a product is added up.
+    # A product has orders on several shards, so the numbers of all shards are added.
     for of_shard in sales.values():
         sold.update(of_shard)
     for product in products:
@@ -45,7 +45,7 @@ def product_list(request):
 
 
 def product_detail(request, pk):
-    # Read for a POST as well: no constraint keeps a review from a product that is gone.
+    # Also for a POST: no constraint prevents a review of a product that was deleted.
     product = get_object_or_404(Product, pk=pk)
 
     if request.method == "POST":

@@ -1,29 +1,30 @@
-"""Replicas of shards: what neither ``sharding`` nor ``replicas`` knows of the other.
+"""Replicas of shards: the code that is needed only where ``sharding`` and ``replicas`` meet.
 
-A replica lags behind its shard. So it may lack rows of a bucket that has come, which the shard map
-counts already, or still have rows of one that has gone. Its parts, in reading order:
+A replica lags behind its shard. So it may lack rows of a bucket that has moved to the shard, though
+the shard map already counts these rows there. Or it may still have rows of a bucket that has left
+the shard. Copy the whole folder. These are its modules, in the order in which to read them:
 
 ``models``
-    the position, for each shard, from which on its replicas agree with the shard map;
+    for each shard, the position from which on its replicas agree with the shard map;
 ``readable``
-    who writes that position, and who asks for it: ``readable_from()``, for the router. And the old
-    rows of a bucket are kept until a replica of its new shard has them too;
+    notes this position, and returns it to the router: ``readable_from()``. It also keeps the old
+    rows of a bucket until a replica of the new shard has the rows too;
 ``promotion``
-    makes the map and a shard agree again, when a replica takes the shard's place;
+    corrects the map when a replica replaces the primary of a shard;
 ``checks``
-    that the command below is the one that is run;
+    a system check: Django runs this app's command ``promote``, not another app's;
 ``management``
-    the command ``promote``: that of the app ``replication``, within ``promotion``; and
-    ``mend_map``, after a server has promoted a standby of a shard by itself.
+    the command ``promote``, which runs that of the app ``replication`` within ``promotion``; and
+    ``mend_map``, for use after a server has promoted a standby of a shard by itself.
 
-It takes part in a move by the two signals of ``sharding``. Add to ``settings.py``, before
-``replication``, whose command ``promote`` it replaces::
+The two signals of ``sharding`` connect this app to a move. Add the app to ``settings.py``, before
+``replication``, because it replaces the command ``promote``::
 
     INSTALLED_APPS = ["shard_replicas", *INSTALLED_APPS]
 
-The router asks ``reading.database(shard, since=readable_from(shard))``, as ``shop/routers.py`` of
-this example does.
+The router returns ``reading.database(shard, since=readable_from(shard))``. ``shop/routers.py`` of
+this example is such a router.
 
-Plainer: no replica of a shard is read from. Replicas that only wait to take a shard's place need
-``promotion``, and nothing else of this.
+Simpler: read from no replica of a shard. If the replicas exist only to replace a lost primary, then
+only ``promotion`` is needed.
 """

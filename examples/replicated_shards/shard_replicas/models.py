@@ -2,10 +2,11 @@ from django.db import models
 
 
 class ReadableFrom(models.Model):
-    """From which position on the replicas of the shard ``alias`` agree with the map.
+    """The position from which on the replicas of the shard ``alias`` agree with the map.
 
-    The rows of a bucket that has come are at or before it, and so is the deletion of one that has
-    gone. It changes in the transaction that changes the map; no row: from the beginning.
+    A replica at this position has the rows of each bucket that has come to the shard, and no rows
+    of a bucket that has left it. The transaction that changes the map also writes the position. A
+    shard without such a row has been in no move: its replicas agree with the map.
     """
 
     alias = models.CharField(max_length=63, primary_key=True)

@@ -1,8 +1,8 @@
-"""Makes the shard map and a shard agree again, when one of the shard's replicas takes its place.
+"""Corrects the shard map when one of a shard's replicas replaces the primary of the shard.
 
-What the replica had not applied is lost, and among it may be steps of `reshard`. So the shard may
-have buckets again that had gone from it, and lack some that had come. What it has forgotten is told
-by what the replica holds (`HeldBucket` is a row like any other), and by its position.
+Changes that the replica had not applied are lost. These may include steps of `reshard`. So the
+shard may again have buckets that had left it, and it may lack buckets that had come to it. The
+replica's own rows of `HeldBucket`, and its position, show which steps it lacks.
 """
 
 from contextlib import contextmanager, suppress
@@ -22,7 +22,7 @@ from sharding.reshard import change_map, turn
 
 
 def buckets_with_rows(alias):
-    """Return the numbers of the buckets that a database has rows of; reads all keys."""
+    """Return the numbers of the buckets that have rows in a database. This reads all keys."""
     number = F("pk").bitrightshift(BUCKET_SHIFT)
     return {
         bucket
@@ -42,12 +42,13 @@ def has_rows(bucket, alias):
 
 @contextmanager
 def promoting(shard, replica, force=False):
-    """In the block, the replica takes the place of the shard, and all replicas become copies of it.
+    """Correct the map before and after the block, in which the replica replaces the primary.
 
-    This mends the map before and after: no reader counts rows that have come back, and the only
-    rows of a bucket are kept, wherever they are. Raises CommandError where the replica never had
-    them, and no other shard has, unless ``force`` is true: another replica may have. Where a server
-    has promoted by itself, ``replica`` is the shard: then this mends the map after.
+    The block also makes all replicas copies of the new primary. If a server has promoted a standby
+    by itself, pass the shard as ``replica``, and an empty block. Then no reader counts rows of a
+    bucket that had left the shard, and the only rows of a bucket are kept, on whichever shard they
+    are. Raises CommandError if neither the replica nor another shard has the rows of a bucket,
+    because another replica may have them. If ``force`` is true, these rows are lost.
     """
     with turn() as run:
         with errors_in_one_line(DEFAULT_DB_ALIAS):
@@ -56,26 +57,27 @@ def promoting(shard, replica, force=False):
         here = set(found.buckets(shard))
         with errors_in_one_line(replica):
             held = set(HeldBucket.objects.using(replica).values_list("number", flat=True))
-            # Of the shard itself, promoted already, nobody knows: its log is another one now.
+            # A shard that was promoted already counts as behind: its new log tells nothing.
             behind = replica == shard or (
                 position is not None and not health.reached(replica, position)
             )
             rows = buckets_with_rows(replica) if behind else set()
             returned = (held | rows) - here if behind else set()
-        # Buckets that have come, of which the replica has not heard. Where they came from, all rows
-        # are still, or none: they are deleted a bucket at a time. (A replica that isn't behind has
-        # whatever it doesn't hold: that is about to go, or has come whole.)
+        # Buckets that have come to the shard, but not to the replica. Each bucket is deleted in one
+        # transaction, so the shard that it came from has all of its rows, or none. (A replica that
+        # isn't behind has the rows of each bucket that it doesn't hold: the bucket is about to
+        # leave, or has come, and all of its rows were copied.)
         lacking = here - held if behind else set()
         back = {n for n in lacking & found.moving.keys() if has_rows(n, found.moving[n])}
         lost = lacking - back
         if replica == shard:
-            lost -= rows & found.moving.keys()  # a run was killed before it had copied these
+            lost -= rows & found.moving.keys()  # a run was killed before it copied these
         if lost and not force:
             numbers = ", ".join(map(str, sorted(lost)))
-            cure = "Restore them" if replica == shard else "Promote another replica"
+            cure = "Restore their rows" if replica == shard else "Promote another replica"
             raise CommandError(
-                f"{replica} lacks buckets that have come to {shard} and are nowhere else: "
-                f"{numbers}. {cure}, or lose them with --force."
+                f"The map says that {shard} has these buckets, but {replica} lacks them, and no "
+                f"other shard has them: {numbers}. {cure}, or accept the loss with --force."
             )
         if forgotten := returned - found.moving.keys():
             run.mark(forgotten, shard)
@@ -85,13 +87,13 @@ def promoting(shard, replica, force=False):
                     [number], placement=False, alias=found.moving[number], uncounted_on=shard
                 )
         yield
-        connections[shard].close()  # should it have been open, it is to the lost one
+        connections[shard].close()  # a connection that was open leads to the lost primary
         with run.step(shard):
             HeldBucket.objects.using(shard).filter(number__in=held - here).delete()
         run.open(here)
         if behind:
-            # Its position is a place in the new log now. No replica follows the old one any more.
+            # Note a position in the new log. No replica follows the old log any more.
             with run.step(DEFAULT_DB_ALIAS):
                 change_map([], placement=False, shards=[shard])
-        with suppress(NotReplicated):  # then it is left to the next reshard, and does no harm
+        with suppress(NotReplicated):  # then the next reshard settles; no row counts twice
             run.settle()

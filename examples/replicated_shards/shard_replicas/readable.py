@@ -1,9 +1,11 @@
-"""From which position on a shard's replicas may be read, while buckets come and go.
+"""The position from which on a shard's replicas may be read, while buckets move.
 
-When the map changes after rows have, its transaction notes the shard's position: from there on the
-replicas have the rows that came, and no longer those that went. The router asks for a replica that
-has reached it. And before rows are deleted, a replica of their new shard has to have them. Else
-they would be lost with one primary, that of the new shard, while the old one was well.
+When rows were copied or deleted, the map changes. The transaction of this change also notes the
+position of the shard. A replica that has reached this position has the copied rows, and no longer
+has the deleted rows. The router reads only from such a replica.
+
+Before the old rows are deleted, a replica of the new shard must have the rows. Otherwise they would
+be lost if the new shard's primary is lost, although the old shard is intact.
 """
 
 import time
@@ -17,26 +19,27 @@ from shard_replicas.models import ReadableFrom
 from sharding.buckets import shard_map
 from sharding.errors import errors_in_one_line
 
-PATIENCE = 5  # seconds to wait for a replica to have what was copied
+PATIENCE = 5  # seconds to wait until a replica has the rows that were copied
 
 
 class NotReplicated(CommandError):
-    """No replica has what was moved: the old rows are not deleted yet."""
+    """No replica has the rows that were moved, so the old rows are not deleted yet."""
 
 
-_cache = (None, {})  # a ShardMap, and the positions that go with it
+_cache = (None, {})  # a ShardMap, and the positions that were read with it
 
 
 def readable_from(alias):
-    """Return the position that a replica of a shard must have reached to be read, or None."""
+    """Return the position that a replica of a shard must have reached, or None for any."""
     global _cache
     current = shard_map()
     if current.moving:
-        # As in alias_of(). To be asked after that: then this is no older.
+        # As alias_of() does, query default. The router calls alias_of() first, so the positions
+        # are not older than its answer.
         return positions_of([alias]).get(alias)
     cached = _cache
     if cached[0] is not current:
-        # Last: they may be newer than the rest of the map, but never older.
+        # Read after the map: they may be newer than the map, but not older.
         _cache = cached = current, positions_of(settings.SHARDS)
     return cached[1].get(alias)
 
@@ -47,7 +50,7 @@ def positions_of(shards):
 
 
 def note_positions(sender, shards, **kwargs):
-    """Receive ``placement_changing``: note a position that what the shards committed is before."""
+    """Receive ``placement_changing``: note a position of each shard, after its last commit."""
     for alias in sorted(shards & settings.REPLICAS.keys()):
         with errors_in_one_line(alias):
             position = health.position().written(connections[alias])
@@ -57,9 +60,10 @@ def note_positions(sender, shards, **kwargs):
 
 
 def await_replicas(sender, shard_map, **kwargs):
-    """Receive ``rows_expiring``: wait until a replica of the shard that keeps them has the rows.
+    """Receive ``rows_expiring``: wait until a replica of the new shard has the rows.
 
-    Of each shard that keeps some, if it has replicas. Raises NotReplicated when none gets there.
+    This waits for each shard that rows were moved to, if the shard has replicas. Raises
+    NotReplicated if no replica has the rows after ``PATIENCE`` seconds.
     """
     until = time.monotonic() + PATIENCE
     keepers = {shard_map.aliases[number] for number in shard_map.moving}
@@ -68,7 +72,7 @@ def await_replicas(sender, shard_map, **kwargs):
         while others and not any(health.reached(other, position) for other in others):
             if time.monotonic() > until:
                 raise NotReplicated(
-                    f"What was moved to {alias} counts there, but no replica of {alias} has it "
-                    "yet: it stays where it was, too. When one has, run reshard again."
+                    f"The moved rows count on {alias}, but no replica of {alias} has them yet. So "
+                    "the old rows are kept. Run reshard again when a replica has the moved rows."
                 )
             time.sleep(0.01)

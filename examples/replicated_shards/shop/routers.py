@@ -9,10 +9,11 @@ SHARDED = "one of SHARDS"
 
 
 class ShopRouter:
-    """By function first, then by shard, then by role.
+    """Choose first by function, then by shard, then by role.
 
-    The app says whether a model is on the shards or in one database. The key says which shard. What
-    is written goes there; what is read, to a replica of it that is fit for this reader, if any is.
+    The app of a model determines its database, or that it is on the shards. The key of a row
+    determines its shard. Writes go to the shard's primary. Reads go to a replica of the shard that
+    is suitable for this reader. If no replica is suitable, they go to the primary too.
     """
 
     databases = {"reviews": "reviews"}  # by app label
@@ -20,7 +21,7 @@ class ShopRouter:
     def database_of(self, app_label):
         if is_sharded(app_label):
             return SHARDED
-        # Auth, sessions, the admin, and any app that is installed next year.
+        # Auth, sessions, the admin, and each app that is installed later.
         return self.databases.get(app_label, "default")
 
     def db_for_write(self, model, **hints):
@@ -32,21 +33,21 @@ class ShopRouter:
         if primary not in settings.REPLICAS:
             return primary
         if instance is not None and instance._state.db == primary:
-            # What belongs to it, or is newer than it, may not be on the replicas yet.
+            # The replicas may not have its related rows or its newest values yet.
             return primary
-        # Rows may have come to this shard. From this position on, its replicas have them too.
+        # Buckets may have moved. A replica must have reached this position to agree with the map.
         return reading.database(primary, since=readable_from(primary))
 
     def allow_relation(self, obj1, obj2, **hints):
         database1, database2 = (self.database_of(obj._meta.app_label) for obj in (obj1, obj2))
         if database1 == database2 == SHARDED:
-            # What is in one bucket stays together when that moves. A new row (None) is in no bucket
-            # yet, and will join its relation's.
+            # The rows of a bucket move together. A new row has no bucket yet (None), and will get
+            # the bucket of the related row.
             return len({bucket_of_row(obj1), bucket_of_row(obj2)} - {None}) <= 1
-        return database1 == database2  # whichever replica either was read from
+        return database1 == database2  # even if one was read from a replica
 
     def allow_migrate(self, db, app_label, **hints):
-        # By app alone: RunPython and RunSQL come without the name of a model. On no replica:
-        # replication brings the tables there.
+        # Decide by the app only, because RunPython and RunSQL pass no name of a model. Return False
+        # for a replica, because replication creates the tables there.
         database = self.database_of(app_label)
         return db in settings.SHARDS if database == SHARDED else db == database

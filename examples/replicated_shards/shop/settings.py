@@ -4,12 +4,12 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 
 def database(alias, mode="rwc", **more):
-    """Return the entry of one database; to use servers, write the dict out instead."""
+    """Return the entry of a SQLite database. For a server, write another dict."""
     return {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": f"{(BASE_DIR / f'{alias}.sqlite3').as_uri()}?mode={mode}",
-        # Let one transaction wait for another. By default SQLite fails a transaction that read
-        # first, and comes to write after another has.
+        # Transactions wait for each other. By default, one that reads first and then writes fails
+        # if another has written in between.
         "OPTIONS": {"transaction_mode": "IMMEDIATE"},
         **more,
     }
@@ -17,9 +17,9 @@ def database(alias, mode="rwc", **more):
 
 SHARDS = ["shard0", "shard1"]
 REPLICAS = {shard: [f"{shard}_replica1", f"{shard}_replica2"] for shard in SHARDS}
-# By function, then by shard, then by role. default has all that is global: products, users, and the
-# map that says which shard has which customers. The replicas are opened read-only: no bug can write
-# to them.
+# First by function, then by shard, then by role. default has the tables that are not sharded, such
+# as products, users and the shard map. The replicas are opened read-only, so no bug can write to
+# them.
 DATABASES = {
     "default": database("default"),
     "reviews": database("reviews"),
@@ -30,16 +30,16 @@ DATABASES = {
         for replica in REPLICAS[shard]
     },
 }
-SHARDED_APPS = {"customers"}  # by app label
+SHARDED_APPS = {"customers"}  # app labels
 DATABASE_ROUTERS = ["shop.routers.ShopRouter"]
-DIRECTORY_OWNER = "customers.Customer"  # whose e-mail addresses are unique across the shards
+DIRECTORY_OWNER = "customers.Customer"  # its e-mail addresses are unique over all shards
 
-REPLICA_POSITION = "replicas.positions.LogPosition"  # for SQLite: each engine has its own
+REPLICA_POSITION = "replicas.positions.LogPosition"  # for SQLite: each engine has its class
 REPLICA_MAX_LAG = 60  # seconds: a replica that is further behind is not read from
-REPLICA_RETRY = 10  # seconds, after which one that was not fit to be read from is tried again
+REPLICA_RETRY = 10  # seconds after which a skipped replica is tried again
 
-# The numbers that this host's processes may take, one each, for the keys that they make. A second
-# host gets others: range(64, 128).
+# Worker numbers. Each process of this host that makes keys takes one. A second host needs other
+# numbers: range(64, 128).
 KEY_WORKERS = range(64)
 KEY_WORKERS_DIR = BASE_DIR / ".workers"
 
@@ -57,7 +57,7 @@ INSTALLED_APPS = [
     "sharding.fences",
     "replicas",
     "shard_replicas",
-    "replication",  # for learning: a server's own replication takes its place
+    "replication",  # for learning, on SQLite: servers replicate by themselves
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",

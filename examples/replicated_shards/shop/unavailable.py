@@ -1,4 +1,4 @@
-"""A shard that is down, with all that could stand in for it: a page that says which one."""
+"""The page for a view that needs a shard of which no database answers. It names the shard."""
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connections
@@ -11,7 +11,10 @@ RETRY_AFTER = 30  # seconds
 
 
 class ShardsDownMiddleware:
-    """Answer 503 where a view needed a shard that is down; other shards' customers don't notice."""
+    """Answer with status 503 if a view needs a shard that is down.
+
+    Pages that need only other shards work as before.
+    """
 
     def __init__(self, get_response):
         self.get_response = get_response
@@ -27,16 +30,16 @@ class ShardsDownMiddleware:
         else:
             shards = []
         if not shards:
-            return None  # an error of another kind: it goes on as Django has it
+            return None  # an error of another kind, which Django handles as always
         response = render(request, "unavailable.html", {"shards": shards}, status=503)
         response["Retry-After"] = RETRY_AFTER
         return response
 
 
 def is_down(alias):
-    """Ask a shard's primary. The error doesn't say whose it is, where there is no connection."""
+    """Query a shard's primary, because an error of a connection doesn't name the alias."""
     try:
-        # A table of it: SQLite makes an empty file where one is gone, and that would answer.
+        # Query a table: SQLite creates an empty file if the file is missing, and SELECT 1 works.
         ask(connections[alias], "SELECT 1 FROM fences_heldbucket WHERE number = -1")
     except (OperationalError, InterfaceError):
         return True

@@ -19,13 +19,13 @@ from tests.shops import Files, shop_class
 
 
 def pytest_configure():
-    # The usual hasher takes a third of a second for each password, as it should.
+    # The default hasher takes a third of a second for each password.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture(scope="session", autouse=True)
 def workers_of_the_tests(tmp_path_factory):
-    """The numbers of this project's own processes are not for its tests."""
+    """Tests use other worker numbers than the processes of this project."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(settings, "KEY_WORKERS_DIR", tmp_path_factory.mktemp("workers"))
         yield
@@ -33,7 +33,7 @@ def workers_of_the_tests(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def forget():
-    """What one test made of the map, and found of a replica, is not true in the next."""
+    """Clear what a process keeps about the map and the replicas, before and after each test."""
     buckets.forget_map()
     yield
     buckets.forget_map()
@@ -44,7 +44,7 @@ def forget():
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory, django_db_blocker):
-    """What each test's ``shop`` is made of: files to copy, or servers."""
+    """Make the databases of ``shop`` once for all tests: files to copy, or servers."""
     folder = tmp_path_factory.mktemp("made")
     with ExitStack() as stack:
         with django_db_blocker.unblock():
@@ -64,7 +64,7 @@ def made(tmp_path_factory, django_db_blocker):
 
 @pytest.fixture
 def shop(made, tmp_path, monkeypatch, django_db_blocker):
-    """All databases, empty but for the map: replicas that have what their primaries have."""
+    """All databases, without rows except the map. The replicas are up to date."""
     with django_db_blocker.unblock():
         shop = shop_class()(made, tmp_path, monkeypatch)
         yield shop
@@ -83,7 +83,7 @@ def customer_on(alias, name="Ada Lovelace", **fields):
 
 @pytest.fixture
 def ada(shop):
-    """On shard0, and on its replicas."""
+    """A customer on shard0 and on its replicas."""
     customer = customer_on("shard0")
     shop.replicate()
     return customer
@@ -91,7 +91,7 @@ def ada(shop):
 
 @pytest.fixture
 def ben(shop):
-    """On shard1, and on its replicas."""
+    """A customer on shard1 and on its replicas."""
     customer = customer_on("shard1", "Ben Mudge")
     shop.replicate()
     return customer
@@ -114,7 +114,7 @@ def manage(tmp_path, django_db_blocker):
     folder = tmp_path / "replicated_shards"
     ignore = shutil.ignore_patterns("*.sqlite3*", "__pycache__", ".*")
     shutil.copytree(settings.BASE_DIR, folder, ignore=ignore)
-    # With the settings that the test run has: those of the copy, for its own databases.
+    # The copy uses the settings module of this test run, with separate databases.
 
     def run(*arguments):
         return python.run("manage.py", *arguments, cwd=folder)

@@ -1,7 +1,7 @@
-"""The shop's databases for a test, which replicate when the test says so, and not before.
+"""The shop's databases for a test. They replicate only when the test calls ``replicate()``.
 
-On SQLite they are files. On another engine (``pytest --ds=tests.postgresql``) they are servers that
-replicate by themselves, and are held up: a primary with two replicas for each shard. See
+On SQLite they are files. On another engine (``pytest --ds=tests.postgresql``) they are servers, a
+primary with two replicas for each shard. These replicate by themselves, and are paused. See
 ``servers``.
 """
 
@@ -29,11 +29,11 @@ from tests.servers import MariaDB, PostgreSQL
 REPLICAS = [alias for aliases in settings.REPLICAS.values() for alias in aliases]
 PRIMARIES = ["default", "reviews", *settings.SHARDS]
 ALIASES = [*PRIMARIES, *REPLICAS]
-READ_ONLY = "readonly|read-only"  # what each engine says to a write on a replica
+READ_ONLY = "readonly|read-only"  # a part of the error of a write on a replica, on each engine
 
 
 def let_connect(patch, alias, **entry):
-    """Let all threads' connections go there, and leave any test database."""
+    """Let the connections of all threads use these values, instead of a test database."""
     for key, value in entry.items():
         patch.setitem(connections.settings[alias], key, value)
     patch.setattr(connections[alias], "connection", None)
@@ -47,7 +47,7 @@ def migrate():
 
 
 def empty(connection):
-    """Delete all rows but those that say which migrations were applied."""
+    """Delete all rows, except the table of the applied migrations."""
     with connection.cursor() as cursor:
         tables = set(connection.introspection.table_names(cursor)) - {"django_migrations"}
         for sql in connection.ops.sql_flush(
@@ -57,21 +57,21 @@ def empty(connection):
 
 
 class Files:
-    """All databases as files of a test's own, and a replication that runs when it is told to.
+    """Databases that are files of one test, and are replicated by ``replicate()``.
 
-    One that is on a server (``--ds=tests.mixed``) is the session's, and is emptied for each test.
+    A database on a server (``--ds=tests.mixed``) is used by all tests, and is emptied for each.
     """
 
     @classmethod
     def make(cls, folder):
-        """Make the files that tests copy, migrated; the replicas are copies of their primaries."""
+        """Make the files that tests copy. They are migrated, and the replicas are copies."""
         from replication import files, snapshot
 
         cls.made = folder
         with pytest.MonkeyPatch.context() as patch:
             cls.connect(patch, folder)
             migrate()
-            connections.close_all()  # the last one to close it leaves one file
+            connections.close_all()  # SQLite then leaves one file for each database
             for replica in REPLICAS:
                 snapshot.take(files.primary_of(replica), folder / f"{replica}.sqlite3")
             buckets.forget_map()
@@ -95,7 +95,7 @@ class Files:
                 continue
             mode = "ro" if alias in REPLICAS else "rwc"
             name = f"{(folder / f'{alias}.sqlite3').as_uri()}?mode={mode}"
-            # Nothing here has to outlive a power cut.
+            # No test needs its rows after a power failure.
             fast = {"init_command": "PRAGMA synchronous = OFF"}
             options = connections.settings[alias]["OPTIONS"] | fast
             let_connect(patch, alias, NAME=name, OPTIONS=options)
@@ -112,18 +112,18 @@ class Files:
                 applier.step()
 
     def let_lag(self, alias, seconds):
-        """Let the replica be that much behind, without a change of its position."""
+        """Let the replica be so many seconds behind, without a change of its position."""
         with closing(sqlite3.connect(self.file(alias))) as replica:
             replica.execute("UPDATE replication_position SET caught_up_at = ?", (time() - seconds,))
             replica.commit()
 
     @contextmanager
     def lost(self, *aliases):
-        """In the block, no connection can be opened to these, and those that were are closed."""
+        """In the block, these databases cannot be opened. Open connections are closed."""
         with pytest.MonkeyPatch.context() as patch:
             for alias in aliases:
                 connections[alias].close()
-                # A folder is in the file's place: SQLite would make an empty file anew.
+                # Put a folder in place of the file, because SQLite would create an empty file.
                 self.file(alias).rename(self.folder / f"{alias}.lost")
                 for suffix in ("-wal", "-shm"):
                     (self.folder / f"{alias}.sqlite3{suffix}").unlink(missing_ok=True)
@@ -141,9 +141,9 @@ class Files:
 
 
 class OnServers:
-    """A session's servers, three for each shard, emptied for each test.
+    """Servers for all tests, three for each shard, which are emptied for each test.
 
-    ``default`` and ``reviews`` are on the servers of shard0, each in a database of its own.
+    ``default`` and ``reviews`` are separate databases on the servers of shard0.
     """
 
     @classmethod
@@ -170,7 +170,7 @@ class OnServers:
 
     @classmethod
     def of(cls, made, alias):
-        """Return the servers that an alias is one of, and its name there."""
+        """Return the servers that an alias belongs to, and the name of its server there."""
         shard, _, replica = alias.partition("_replica")
         number = settings.SHARDS.index(shard) if shard in settings.SHARDS else 0
         return made[number], made[number].names[int(replica or 0)]
@@ -188,7 +188,7 @@ class OnServers:
             lambda *args: real(*args) + self.lag[args[1].alias],
         )
         for alias in REPLICAS:
-            health.seconds_behind(alias)  # as a process has that has been running
+            health.seconds_behind(alias)  # as if the process had already queried its replicas
 
     @classmethod
     def connect(cls, patch, made):
@@ -202,12 +202,12 @@ class OnServers:
             empty(connections[alias])
         for alias, rows in self.rows.items():
             connection = connections[alias]
-            # Django's own way saves a row at a time, and a map of buckets has 1024.
+            # Django's deserialize_db_from_string() saves each of the map's 1024 rows separately.
             found = [row.object for row in serializers.deserialize("json", rows, using=alias)]
             with transaction.atomic(using=alias), connection.constraint_checks_disabled():
                 for model, same in groupby(found, type):
                     QuerySet(model, using=alias).bulk_create(same)
-            # The rows have brought their keys, and the sequences begin at 1 all the same.
+            # The rows were saved with their keys, and the sequences still begin at 1.
             models = [
                 model
                 for model in apps.get_models(include_auto_created=True)
@@ -227,12 +227,12 @@ class OnServers:
             self.lag[alias] = 0
 
     def let_lag(self, alias, seconds):
-        """Let the replica count as that much behind: no server has a way to make it so."""
+        """Add these seconds to the measured lag, because no server can be set to such a lag."""
         self.lag[alias] = seconds
 
     @contextmanager
     def lost(self, *aliases):
-        """In the block, these servers are not there: for shard0, ``default`` neither."""
+        """In the block, these servers are down. With shard0, ``default`` is down too."""
         with pytest.MonkeyPatch.context() as patch:
             for alias in aliases:
                 connections[alias].close()

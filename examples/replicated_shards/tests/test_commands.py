@@ -1,4 +1,4 @@
-"""From nothing to a shop that is full, by the commands of the README; and what they refuse."""
+"""The commands of the README, which create and fill a shop, and their errors."""
 
 import pytest
 from django.core.management import CommandError, call_command

@@ -1,4 +1,4 @@
-"""Scatter-gather: of each shard, a replica that is fresh enough for this reader, or the primary."""
+"""Scatter-gather queries a suitable replica of each shard, or the primary."""
 
 import threading
 
@@ -17,7 +17,7 @@ CUSTOMERS = Customer.objects.all()
 
 
 def asked():
-    """Return which databases a gather asks, here and now."""
+    """Return which databases a gather queries in the current scope."""
     return list(gather.each(CUSTOMERS, lambda rows: rows.db).values())
 
 
@@ -44,7 +44,7 @@ def test_who_wrote_to_a_shard_asks_what_has_the_write(customers, shop):
         assert [c.name for c in gather.top(CUSTOMERS.order_by("-joined"))][:1] == ["Eve"]
         position = scope["shard1"].position()
     with reading.scope():
-        assert gather.count(CUSTOMERS) == 2  # another reader, a little behind
+        assert gather.count(CUSTOMERS) == 2  # another reader, who reads old rows
     shop.replicate("shard1_replica1")
     with reading.scope({"shard1": position}):
         assert asked()[1] == "shard1_replica1"
@@ -52,7 +52,7 @@ def test_who_wrote_to_a_shard_asks_what_has_the_write(customers, shop):
 
 
 def test_a_paused_replica_is_passed_over(customers, shop):
-    """`replicate --follow` brings only one of them up to date; the other falls behind."""
+    """Only one of the two replicas is up to date."""
     shop.let_lag("shard0_replica2", settings.REPLICA_MAX_LAG + 1)
     for _ in range(10):
         with reading.scope():
@@ -95,7 +95,7 @@ def test_a_shard_without_any_database(customers, shop, staff, product):
 @pytest.fixture
 def threads(customers, monkeypatch):
     monkeypatch.setattr(scatter, "_threads", {})
-    # What it is that SQLite's files are taken for: anything but SQLite.
+    # So gather uses threads, as it does with each engine except SQLite.
     monkeypatch.setattr(type(connections["shard0"]), "vendor", "a server")
     yield
     for pool in scatter._threads.values():
@@ -104,7 +104,7 @@ def threads(customers, monkeypatch):
 
 
 def test_in_threads_as_on_servers(threads):
-    """The choice is this reader's; the thread, and its connection, are of the one that is asked."""
+    """The reader chooses the database. The query runs in a thread of this database."""
     with reading.scope():
         chosen = asked()
         names = gather.each(CUSTOMERS, lambda rows: threading.current_thread().name)

@@ -1,4 +1,4 @@
-"""A shard's primary is lost, and one of its replicas takes its place; the other shard goes on."""
+"""A shard's primary is lost, and a replica replaces it. The other shard is not affected."""
 
 from contextlib import suppress
 
@@ -23,7 +23,7 @@ from sharding.reshard import reshard
 from tests.engines import only_sqlite
 
 pytestmark = only_sqlite(
-    "a server promotes a standby by means of its own, not by the command promote"
+    "the command promote is for SQLite; on other engines the server promotes a standby"
 )
 
 SECOND = "shard1_replica2"
@@ -52,7 +52,7 @@ def lose(shop, alias):
 
 
 def check_readers(customers):
-    """All is there once, and can be read and written."""
+    """Check that each row is there once, and can be read and written."""
     for _ in range(4):
         with reading.scope():
             assert gather.count(CUSTOMERS) == gather.count(ORDERS) == len(customers)
@@ -63,7 +63,7 @@ def check_readers(customers):
 
 
 def check(customers):
-    """And it is where the map says; nothing moves."""
+    """Check also that each row is on the shard in the map, and that no bucket is moving."""
     check_readers(customers)
     found = read_map()
     assert not found.moving
@@ -96,7 +96,7 @@ def test_what_the_replica_lacked_is_lost_and_nothing_else(customers, shop):
 
 
 def test_a_replica_that_had_not_heard_that_buckets_went(customers, shop):
-    """Their rows are back: naively, each would be counted twice."""
+    """Their rows are there again. Without a corrected map, they would count twice."""
     with pytest.raises(CommandError):
         reshard([0, 1], "shard1")
     shop.replicate("shard1_replica1")
@@ -107,7 +107,7 @@ def test_a_replica_that_had_not_heard_that_buckets_went(customers, shop):
 
 
 def test_a_replica_that_had_heard_half_of_it(customers, shop):
-    """It no longer takes writes for them, but has their rows."""
+    """The replica takes no writes for these buckets, but has their rows."""
     with pytest.raises(CommandError):
         reshard([0, 1], "shard1")
     shop.replicate("shard0_replica2", "shard1_replica1")
@@ -118,7 +118,7 @@ def test_a_replica_that_had_heard_half_of_it(customers, shop):
 
 
 def test_a_replica_that_had_not_heard_that_buckets_came(customers, shop):
-    """Their rows are where they came from, still: so that is where they go back to."""
+    """Their rows are still on the old shard, so the map names this shard again."""
     with pytest.raises(CommandError):
         reshard([0, 1], "shard1")
     lose(shop, "shard1")
@@ -128,7 +128,7 @@ def test_a_replica_that_had_not_heard_that_buckets_came(customers, shop):
 
 
 def move(shop, numbers, target):
-    """As an operator does: run it again when the replicas have followed."""
+    """Run reshard again after the replicas are up to date, as an operator does."""
     for _ in range(3):
         with suppress(NotReplicated):
             reshard(numbers, target)
@@ -146,15 +146,15 @@ def move(shop, numbers, target):
     ],
 )
 def test_in_the_middle_of_a_move(customers, shop, monkeypatch, step, calls, lost, replicated):
-    """Whatever its last step was, and whether the replica had heard of it or not."""
+    """A move is killed at each step, and the replica has this step or lacks it."""
     with monkeypatch.context() as patch:
-        # positions_of: when it is about to wait for the replicas.
+        # positions_of: directly before it waits for the replicas.
         module = readable if step == "positions_of" else sharding.reshard
         original, before = getattr(module, step), [None] * calls
 
         def fail(*args, **kwargs):
             if not before:
-                # Who is killed doesn't tidy up either.
+                # A process that is killed opens no bucket again.
                 patch.setattr(sharding.reshard.Run, "open", lambda *args: None)
                 raise CommandError("killed")
             before.pop()
@@ -163,7 +163,7 @@ def test_in_the_middle_of_a_move(customers, shop, monkeypatch, step, calls, lost
         if step == "delete":
             patch.setattr(readable.health, "reached", lambda *args: not shop.replicate(SECOND))
         patch.setattr(module, step, fail)
-        with suppress(CommandError):  # not all are called so often
+        with suppress(CommandError):  # some steps are called less often
             reshard([0, 1], "shard1")
     if replicated:
         shop.replicate()
@@ -171,7 +171,7 @@ def test_in_the_middle_of_a_move(customers, shop, monkeypatch, step, calls, lost
     try:
         call_command("promote", f"{lost}_replica1")
     except CommandError as error:
-        assert "are nowhere else: 0" in str(error)
+        assert "no other shard has them: 0" in str(error)
         assert (step, calls, lost, replicated) == ("delete", 2, "shard1", False)
         call_command("promote", SECOND)
     check_readers(customers)
@@ -188,8 +188,8 @@ def test_a_replica_that_lacks_the_only_rows_of_a_bucket(customers, shop):
     with pytest.raises(CommandError) as error:
         call_command("promote", "shard1_replica2")
     assert str(error.value) == (
-        "shard1_replica2 lacks buckets that have come to shard1 and are nowhere else: 0, 1. "
-        "Promote another replica, or lose them with --force."
+        "The map says that shard1 has these buckets, but shard1_replica2 lacks them, and no other "
+        "shard has them: 0, 1. Promote another replica, or accept the loss with --force."
     )
     assert not shop.file("shard1").exists()
     call_command("promote", "shard1_replica1")
@@ -207,7 +207,7 @@ def test_forced(customers, shop):
 
 
 def fail_over(shop, shard):
-    """As a server does by itself, and the application's connections follow."""
+    """Promote a standby as a server does, without the command ``promote``."""
     standby = f"{shard}_replica2"
     connections[shard].close()
     from replication import promotion
@@ -227,7 +227,7 @@ def test_a_server_that_promoted_by_itself_had_not_heard_that_buckets_went(custom
     call_command("mend_map", "shard0")
     assert capsys.readouterr().out.endswith("The shard map and shard0 agree.\n")
     check(customers)
-    call_command("mend_map", "shard0")  # again, and when nothing was wrong
+    call_command("mend_map", "shard0")  # again, when the map is correct
     check(customers)
 
 
@@ -249,8 +249,8 @@ def test_a_server_that_promoted_by_itself_has_lost_the_only_rows(customers, shop
     with pytest.raises(CommandError) as error:
         call_command("mend_map", "shard1")
     assert str(error.value) == (
-        "shard1 lacks buckets that have come to shard1 and are nowhere else: 0, 1. "
-        "Restore them, or lose them with --force."
+        "The map says that shard1 has these buckets, but shard1 lacks them, and no other shard has "
+        "them: 0, 1. Restore their rows, or accept the loss with --force."
     )
     call_command("mend_map", "shard1", force=True)
     check(customers[2:])
@@ -263,7 +263,7 @@ def test_a_server_that_promoted_by_itself_in_the_middle_of_a_move(
 ):
     with monkeypatch.context() as patch:
         patch.setattr(readable.health, "reached", lambda *args: not shop.replicate())
-        if step == "change_map":  # the switch: the mark is the first
+        if step == "change_map":  # the switch is the second change of the map
             changes = iter([sharding.reshard.change_map])
             change = lambda *args, **kwargs: next(changes)(*args, **kwargs)  # noqa: E731
         else:
@@ -292,12 +292,15 @@ def test_the_primary_answers(customers, shop):
 
 
 def test_another_command_that_comes_first(settings):
-    """By Django's rule, that of the app which is named first."""
+    """Django runs the command of the app that is first in INSTALLED_APPS."""
     assert check_promote() == []
     apps = [app for app in settings.INSTALLED_APPS if app != "shard_replicas"]
     settings.INSTALLED_APPS = [*apps, "shard_replicas"]
     (error,) = check_promote()
     assert error.id == "shard_replicas.E001"
+    assert error.msg == (
+        "The command promote is from the app replication, and does not correct the shard map."
+    )
     assert error.hint == 'Write "shard_replicas" before "replication" in INSTALLED_APPS.'
 
 

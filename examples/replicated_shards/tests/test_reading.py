@@ -1,4 +1,4 @@
-"""Read your writes, within each shard."""
+"""Read-your-writes on each shard."""
 
 import re
 
@@ -16,7 +16,7 @@ R0, R1 = {"shard0_replica1", "shard0_replica2"}, {"shard1_replica1", "shard1_rep
 
 
 def alias_of(customer):
-    """Return where a read of the customer goes, here and now."""
+    """Return the alias that the customer is read from in the current scope."""
     return Customer.objects.get(pk=customer.pk)._state.db
 
 
@@ -30,7 +30,7 @@ def test_a_write_to_one_shard_leaves_the_reads_of_another_alone(ada, ben):
 
 
 def test_the_position_is_that_of_a_shard(ada, ben, shop):
-    """Another shard's numbers say nothing: that shard may have come much further."""
+    """A position of one shard has no meaning on another shard, whose log may be longer."""
     for n in range(20):
         ben.orders.create(product_id=n, price=1)
     shop.replicate()
@@ -126,7 +126,7 @@ def test_a_replica_that_lags_or_is_lost_is_passed_over(ada, ben, shop, caplog):
 
 
 def test_a_replica_that_dies_under_a_query(ada, ben, monkeypatch):
-    """Its own primary answers, and no other."""
+    """The primary of the same shard answers, not another database."""
     with reading.scope():
         replica = alias_of(ben)
         create_cursor = type(connections[replica]).create_cursor

@@ -1,4 +1,4 @@
-"""Buckets that move while replicas lag: each row is seen once, whichever database is asked."""
+"""Buckets move while replicas lag. Each row is seen once, from each database."""
 
 import os
 import random
@@ -35,7 +35,7 @@ def short(monkeypatch):
 
 @pytest.fixture
 def customers(shop):
-    """A customer with two orders in each of four buckets: three of shard0, and one of shard1."""
+    """A customer with two orders in each of four buckets, three on shard0 and one on shard1."""
     made = [Customer.objects.create(id=new_key(n), name=str(n)) for n in (0, 1, 2, 600)]
     for customer in made:
         for product_id in (1, 2):
@@ -45,9 +45,9 @@ def customers(shop):
 
 
 def check_each_is_seen_once(customers):
-    """As readers without a history, and those who don't mind what is old, see it."""
+    """Check as a reader who has written nothing, and as a reader who allows stale data."""
     for look in (reading.scope, reading.allow_stale):
-        for _ in range(4):  # meets both replicas
+        for _ in range(4):  # so that both replicas are read
             with look():
                 assert gather.count(CUSTOMERS) == len(customers)
                 assert gather.count(ORDERS) == 2 * len(customers)
@@ -61,8 +61,8 @@ def check_each_is_seen_once(customers):
 
 
 def move(shop, customers, moved):
-    """Move buckets to shard1, and look, while first its replicas lag, and then shard0's."""
-    with pytest.raises(CommandError, match="no replica of shard1 has it yet"):
+    """Move buckets to shard1, and check while its replicas lag, and while shard0's lag."""
+    with pytest.raises(CommandError, match="no replica of shard1 has them yet"):
         reshard(moved, "shard1")
     check_each_is_seen_once(customers)  # shard1's replicas lack the rows
     shop.replicate("shard1_replica1")
@@ -93,7 +93,7 @@ def test_under_lag_where_readers_do_not_ask_how_far_the_replicas_are(customers, 
 
 
 def test_by_a_map_that_is_as_old_as_can_be(customers, shop, monkeypatch):
-    """Another process has read the map just before the switch, and goes by it for its lease."""
+    """Another process read the map directly before the switch, and uses it for its lease."""
     mark, old = sharding.reshard.Run.mark, []
 
     def mark_and_read(run, numbers, target):
@@ -111,7 +111,7 @@ def test_by_a_map_that_is_as_old_as_can_be(customers, shop, monkeypatch):
 
 
 def test_naively_a_row_is_not_there_and_then_twice(customers, shop, monkeypatch):
-    """What the position in the map cures: both faults, one after the other."""
+    """Without the positions, a row is first missing, and then counted twice."""
     monkeypatch.setattr("shop.routers.readable_from", lambda alias: None)
     with pytest.raises(CommandError):
         reshard([0], "shard1")
@@ -125,7 +125,7 @@ def test_naively_a_row_is_not_there_and_then_twice(customers, shop, monkeypatch)
 
 
 def test_there_and_back(customers, shop):
-    """The replicas of the shard that a bucket comes back to may not have heard that it went."""
+    """A bucket comes back to a shard whose replicas may still have its old rows."""
     for target in ("shard1", "shard0"):
         with pytest.raises(CommandError):
             reshard([0, 1], target)
@@ -151,12 +151,12 @@ def test_the_writer_sees_the_write_wherever_the_bucket_goes(customers, shop):
 
 
 def test_the_rows_stay_where_they_were_until_a_replica_has_them_too(customers, shop):
-    """Else one lost primary, with its replicas behind, would take them along."""
+    """Otherwise they would be lost with one primary whose replicas are behind."""
     with pytest.raises(CommandError) as error:
         reshard([0], "shard1")
     assert str(error.value) == (
-        "What was moved to shard1 counts there, but no replica of shard1 has it yet: it stays "
-        "where it was, too. When one has, run reshard again."
+        "The moved rows count on shard1, but no replica of shard1 has them yet. So the old rows "
+        "are kept. Run reshard again when a replica has the moved rows."
     )
     assert Customer.objects.using("shard0").filter(in_buckets([0])).exists()
     customers[0].save()  # and it can be written to
@@ -198,7 +198,7 @@ def test_the_positions_in_the_map(customers, shop):
     with reading.scope():
         assert Customer.objects.get(pk=customers[0].pk)._state.db == "shard1"
         assert Customer.objects.get(pk=customers[1].pk)._state.db in R0
-        # By the shard, not by the bucket: those who were there before go to the primary, too.
+        # The position is for the whole shard, so its other buckets are read there too.
         assert Customer.objects.get(pk=customers[3].pk)._state.db == "shard1"
     shop.replicate("shard1_replica1")
     with reading.scope():
@@ -206,7 +206,7 @@ def test_the_positions_in_the_map(customers, shop):
 
 
 def test_while_readers_read_and_replicas_follow(customers, shop, monkeypatch):
-    """Buckets go to the other shard and back; the replicas follow in turn, each now and then."""
+    """Buckets move to the other shard and back, while the replicas apply changes in turn."""
     stop, errors = threading.Event(), []
 
     def follow():
@@ -239,8 +239,8 @@ def test_while_readers_read_and_replicas_follow(customers, shop, monkeypatch):
 
 
 def killed(seconds, work, *arguments):
-    """Do work in a process of its own, which is killed by ``kill -9``, unless it ends before."""
-    connections.close_all()  # a process that is forked can't share them
+    """Do work in a separate process, and kill it by ``kill -9``, unless it ends before."""
+    connections.close_all()  # a forked process can't share connections
     child = os.fork()
     if child == 0:
         try:
@@ -256,7 +256,7 @@ def killed(seconds, work, *arguments):
 
 
 def test_killed_while_replicas_lag(customers, shop):
-    """At 200 random points (``STRESS=1``; else at 4), by ``kill -9``: each row is seen once."""
+    """Kill a move at 4 random points (200 with ``STRESS=1``). Each row is seen once."""
     seed = int.from_bytes(os.urandom(2))
     print("seed", seed)
     dice, kills, target, replicas = random.Random(seed), 0, "shard1", sorted(R0 | R1)

@@ -100,7 +100,7 @@ def test_within_a_transaction_on_a_shard_that_shard_is_read_there(ada, ben, rout
 
 
 def test_get_or_create_looks_on_the_shard(ada, shop):
-    """On a replica that lacks the row, it would look as if there were none."""
+    """A replica may lack the row, so get_or_create() reads the primary."""
     with reading.scope():
         ada.name = "Ada King"
         ada.save()
@@ -127,7 +127,7 @@ def test_nothing_is_migrated_on_a_replica(router):
             assert router.allow_migrate(alias, app) is False
 
 
-@only_sqlite("the app replication, which is for SQLite, knows files")
+@only_sqlite("the app replication is for the files of SQLite")
 def test_who_is_whose_replica(shop):
     from replication import files
 
@@ -137,7 +137,7 @@ def test_who_is_whose_replica(shop):
 
 
 def test_tables(shop):
-    """The tables of function and shard are where they belong, and nowhere else."""
+    """Each database has the tables of its function, and no others."""
     for alias in ALIASES:
         tables = set(connections[alias].introspection.table_names())
         assert ("reviews_review" in tables) == (alias == "reviews")

@@ -1,4 +1,4 @@
-"""A shard loses its replicas, and then its primary; the others' customers don't notice."""
+"""A shard loses its replicas, and then its primary. Other shards are not affected."""
 
 import pytest
 from django.conf import settings
@@ -44,7 +44,7 @@ def test_without_any(staff, ada, ben, product, shop):
         response = staff.get(ben.get_absolute_url())
         assert (response.status_code, response["Retry-After"]) == (503, "30")
         page = response.content.decode()
-        assert "shard1 can’t be asked just now, and this page needs it" in page
+        assert "shard1 is unavailable, and this page needs it." in page
         assert "Log out clerk" in page
         assert "shard0" not in page.split("<footer>")[0]
 
@@ -60,13 +60,13 @@ def test_without_any(staff, ada, ben, product, shop):
 
 
 def test_a_gather_that_wants_all_or_nothing(shop, rf):
-    """The shop's own views take a part; one that doesn't needn't see to this page itself."""
+    """A view that doesn't pass ``partial=True`` gets this page without code of its own."""
     error = ShardDown({"shard0": OperationalError("connection refused")})
     response = ShardsDownMiddleware(None).process_exception(rf.get("/"), error)
-    assert response.status_code == 503 and "shard0 can’t be asked" in response.content.decode()
+    assert response.status_code == 503 and "shard0 is unavailable" in response.content.decode()
 
 
-@only_sqlite("it spoils a file")
+@only_sqlite("it damages a file")
 def test_an_error_that_is_no_shards_goes_on_as_it_is(staff, ada, product, shop):
     connections["reviews"].close()
     shop.file("reviews").write_bytes(b"The cuckoo has nested here." * 1000)

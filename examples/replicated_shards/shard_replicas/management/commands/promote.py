@@ -8,20 +8,20 @@ from shard_replicas.promotion import promoting
 
 
 class Command(promote.Command):
-    """The app ``replication``'s own, with what the shard map has to be told of it."""
+    """The command of the app ``replication``, which also corrects the shard map."""
 
     def handle(self, *, alias, force, **options):
-        files.replicas(alias)  # raises ReplicationError where it is none
+        files.replicas(alias)  # raises ReplicationError if it is no replica
         with promoting(self.shard(alias), alias, force):
             super().handle(alias=alias, force=force, **options)
 
     def renew_replicas(self, alias):
-        # At once: a position of the old log says nothing about the new one.
+        # Do this at once: positions of the old log mean nothing in the new log.
         for replica in files.primaries()[self.shard(alias)]:
             try:
                 call_command("replicate", snapshot=True, only=replica, stdout=self.stdout)
             except ReplicationError as error:
-                self.stdout.write(f"{replica} is not to be read from: {error}")
+                self.stdout.write(f"{replica} was not renewed, so it can't be read from: {error}")
 
     def shard(self, alias):
         return connections[alias].settings_dict["TEST"]["MIRROR"]
