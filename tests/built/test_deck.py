@@ -231,7 +231,7 @@ def test_the_speaker_sees_notes_and_a_timer(deck):
     pace.wait_for()  # It appears if each slide has its time.
     speaker.wait_for_function("document.querySelector('.timer').innerText.trim() == '00:00:01'")
     press(deck, "ArrowRight")
-    notes.get_by_text("Here is all that is on offer").wait_for()
+    notes.get_by_text("Here are the four patterns").wait_for()
     assert all(url.startswith((deck.url.partition("/slides/")[0], "about:")) for url in requests)
 
 
