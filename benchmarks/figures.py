@@ -44,7 +44,9 @@ class Measured(SphinxRole):
             logger.warning("%s: %s", self.text, problem, location=self.get_location())
             return [], []
         self.env.note_dependency(str(file))
-        text = f"{float(f'{number:.2g}'):,g}\N{NO-BREAK SPACE}{unit}"
+        rounded = float(f"{number:.2g}")
+        digits = f"{rounded:.1f}" if unit == "times" and 1 <= rounded < 10 else f"{rounded:,g}"
+        text = f"{digits}\N{NO-BREAK SPACE}{unit}"
         return [nodes.Text(text)], []
 
 

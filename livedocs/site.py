@@ -138,11 +138,16 @@ def say_limits(doctree: nodes.document) -> None:
         limits, why = engines.of_page(source.read_text())
         if why:
             names = [name for name, engine in engines.NAMES.items() if engine in limits]
-            it = "page" if title is titles[0] else "part"
+            here = "on this page" if title is titles[0] else "in this part"
             # All engines except "mixed", which has no name.
-            each = names == list(engines.NAMES)
-            on = "one engine at a time" if each else f"{' and '.join(names)} only"
-            text = f"This {it} runs on {on}: {why}"
+            if names == list(engines.NAMES):
+                text = (
+                    f"The examples {here} run on {', '.join(names[:-1])} and {names[-1]}. In each "
+                    f"run, all databases are of the same engine, because {why}"
+                )
+            else:
+                text = f"The examples {here} run on {' and '.join(names)} only, because {why}"
+            text += "" if text.endswith(".") else "."
             note = nodes.paragraph("", text, classes=["livedocs-limits"])
             title.parent.insert(title.parent.index(title) + 1, note)
 

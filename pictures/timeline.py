@@ -36,8 +36,8 @@ WIDTH = 320  # The minimum width of the picture: the width of a phone, with lett
 CODE = "ui-monospace, Menlo, Consolas, monospace"
 
 WITHOUT_RUN = (
-    "A picture of what the blocks above did, and when, belongs here. It is drawn from a run of "
-    "this page, and this site was built without such a run."
+    "A diagram of the blocks above is missing here. It is drawn from a run of this page, and this "
+    "site was built without a run."
 )
 
 

@@ -231,11 +231,11 @@ def routes(model: dict) -> tuple:
     no_read, no_write = model["reads"]["raises"], model["writes"]["raises"]
     split = refuses = ""
     if no_read and no_write:
-        split = f"without a hint the router raises {no_read}"
+        split = f"for a query without a hint the router raises {no_read}"
     elif no_read or no_write:
         refuses = f"to {'read' if no_read else 'write'} it raises {no_read or no_write}"
     elif len(tables) > 1 and reads == writes and not set(reads) & set(tables):
-        split = f"without a hint Django looks in {those(reads)}, which has no table of it"
+        split = f"for a query without a hint Django uses {those(reads)}, which has no such table"
     return reads, writes, tables, split, refuses
 
 

@@ -36,6 +36,11 @@ def test_a_figure_of_a_server_and_a_ratio_are_those_of_its_results(build):
     assert times == pytest.approx(ours["wall_ratio"]["median"], rel=0.05)
 
 
+def test_a_ratio_has_two_digits(build):
+    name = "sharding | mariadb | count | one database | times"
+    assert "It takes 1.0\N{NO-BREAK SPACE}times." in build(f"It takes :measured:`{name}`.")[2]
+
+
 def test_the_best_of_a_rate_is_the_highest(build):
     results = json.loads((HERE / "results/sharding.json").read_text())["results"]
     rate = results["populate"]["figures"]["executemany"]["wall"]["max"]

@@ -262,10 +262,8 @@ def test_a_page_that_an_engine_cannot_run_says_why(house):
     assert house.run("docs")[0] == {"skipped": 1}
     status, warnings, html = house.build()
     assert (status, warnings) == (0, "")
-    assert (
-        '<p class="livedocs-limits">This page runs on PostgreSQL only: SQLite has no server</p>'
-        in html
-    )
+    said = "The examples on this page run on PostgreSQL only, because SQLite has no server."
+    assert f'<p class="livedocs-limits">{said}</p>' in html
     assert "Run on" not in html
     assert house.run("docs", "--engine=postgresql")[0] == {"passed": 6}
     assert house.build()[2].count("Run on PostgreSQL") == 4
@@ -316,18 +314,22 @@ def test_the_deck_is_run_and_audited_too(house):
 def test_a_part_of_the_deck_that_an_engine_cannot_run_says_why(house):
     block = ".. revealjs-code-block:: python\n\n   1 + 1\n"
     part = f".. What follows.\n\nPart\n----\n\n{block}\nMore\n----\n\n{block}"
-    house.write("slides/parts/part.rst", f":engines: sqlite: it attaches files\n\n{part}")
+    house.write("slides/parts/part.rst", f":engines: sqlite: Django attaches files\n\n{part}")
     include = ".. include:: parts/part.rst\n   :start-after: What follows.\n"
     house.write("slides/index.rst", f"Talk\n====\n\nSlide\n-----\n\nText.\n\n{include}")
     house.run("slides")
     status, warnings, html = house.build("revealjs", "slides")
     assert (status, warnings) == (0, "")
     assert html.count("livedocs-limits") == 1
-    said = '<p class="livedocs-limits">This part runs on SQLite only: it attaches files</p>'
-    assert f"<h2>Part</h2>\n{said}" in html
+    said = "The examples in this part run on SQLite only, because Django attaches files."
+    assert f'<h2>Part</h2>\n<p class="livedocs-limits">{said}</p>' in html
     part = house.folder / "slides/parts/part.rst"
     part.write_text(part.read_text().replace(" sqlite:", " sqlite, postgresql, mariadb:"))
-    assert "runs on one engine at a time: it attaches files" in house.build("revealjs", "slides")[2]
+    said = (
+        "The examples in this part run on SQLite, PostgreSQL and MariaDB. In each run, all "
+        "databases are of the same engine, because Django attaches files."
+    )
+    assert said in house.build("revealjs", "slides")[2]
 
 
 def test_a_block_that_passes_the_hundredth_line(index):

@@ -189,14 +189,14 @@ class Router:
     [
         ("raise ShardUnknown", "the router raises ShardUnknown"),
         ('hints["shard"]', "the router raises KeyError"),
-        ("pass", "Django looks in default, which has no table of it"),
+        ("pass", "Django uses default, which has no such table"),
     ],
 )
 def test_sharding(picture, unknown, why):
     databases = '{"default": sqlite(), **{f"shard{n}": sqlite() for n in range(4)}}'
     description, svg = picture(SHARDS.format(unknown=unknown), databases)
     where = "shard0, shard1, shard2 and shard3"
-    assert f"Thing and Other: split over {where}; without a hint {why}." in description
+    assert f"Thing and Other: split over {where}; for a query without a hint {why}." in description
     assert {"split over 4 databases", "by a hint", "shard0", "shard3"} < set(words(svg))
 
 
@@ -264,7 +264,7 @@ class Router:
 
 def test_asking_leaves_nothing_behind(picture, tmp_path):
     description, _ = picture(ASKS_A_DATABASE)
-    assert "without a hint the router raises OperationalError" in description
+    assert "for a query without a hint the router raises OperationalError" in description
     assert not list(tmp_path.rglob("*.sqlite3")) + list(tmp_path.rglob("__pycache__"))
 
 
