@@ -39,7 +39,11 @@ class Decisions(SphinxDirective):
         words = [f"{question} If so: {answer}." for question, answer, _ in steps]
         width, height, graph = lay_out(dot(steps, rest))
         picture = Picture(
-            self.arguments[0], f"{' '.join(words)} {rest}", width, height, cleaned(graph)
+            self.arguments[0],
+            f"{' '.join(words)} If all answers are no: {rest}",
+            width,
+            height,
+            cleaned(graph),
         )
         return [figure(self.env, picture, "decisions")]
 

@@ -42,7 +42,7 @@ def test_a_path_is_drawn_and_said(build):
     assert svg.findtext(f"{SVG}title") == "One, or more?"
     assert svg.findtext(f"{SVG}desc") == (
         "Is it a <slow> query? If so: An index. "
-        "Is it too much for a machine? If so: Sharding. One will do."
+        "Is it too much for a machine? If so: Sharding. If all answers are no: One will do."
     )
     letters = " ".join(text.text.strip() for text in svg.iter(f"{SVG}text"))
     for part in ("Is it a <slow> query?", "An index", "Sharding", "One will do."):
