@@ -16,13 +16,13 @@ from tests.shops import shop_class
 
 
 def pytest_configure():
-    # The usual hasher takes a third of a second for each password, as it should.
+    # The default hasher is slow on purpose: it takes a third of a second for each password.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture(autouse=True)
 def all_replicas_are_fit():
-    """What one test found of a replica is not true in the next."""
+    """Delete the results of checks of replicas: they are not valid in the next test."""
     yield
     health._retry_at.clear()
     MariaDBPosition._samples.clear()
@@ -41,7 +41,10 @@ def author():
 
 @pytest.fixture
 def connected(transactional_db):
-    """On MariaDB, what Django sets on a new connection are queries too: not of the test."""
+    """Open all connections before the test, so that it does not count their first queries.
+
+    On MariaDB, Django executes queries on each new connection.
+    """
     for alias in connections:
         connections[alias].ensure_connection()
 
@@ -55,11 +58,11 @@ def review(product, author):
 
 @pytest.fixture
 def manage(tmp_path, django_db_blocker):
-    """Run ``manage.py`` in a copy of the project, whose databases are empty."""
+    """Run ``manage.py`` in a copy of the project. The databases of the copy are empty."""
     folder = tmp_path / "replication"
     ignore = shutil.ignore_patterns("*.sqlite3*", "__pycache__", ".*")
     shutil.copytree(settings.BASE_DIR, folder, ignore=ignore)
-    # With the settings that the test run has: those of the copy, for its own databases.
+    # DJANGO_SETTINGS_MODULE is the same as in the test run, so the copy's module is used.
 
     def run(*arguments):
         return python.run("manage.py", *arguments, cwd=folder)
@@ -71,7 +74,7 @@ def manage(tmp_path, django_db_blocker):
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory, django_db_blocker):
-    """What each test's ``shop`` is made of: a file to copy, or servers."""
+    """Return the source of each test's ``shop``: a folder with a file to copy, or servers."""
     with django_db_blocker.unblock():
         try:
             made = shop_class().make(tmp_path_factory.mktemp("made"))
@@ -84,7 +87,7 @@ def made(tmp_path_factory, django_db_blocker):
 
 @pytest.fixture
 def shop(made, tmp_path, monkeypatch, django_db_blocker):
-    """The three databases, with a product and an author: two replicas that have what there is."""
+    """A primary with a product and an author, and two replicas with the same rows."""
     with django_db_blocker.unblock():
         shop = shop_class()(made, tmp_path, monkeypatch)
         yield shop

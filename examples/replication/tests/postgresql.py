@@ -1,6 +1,6 @@
-"""All databases on PostgreSQL: see tests/engines.py.
+"""Settings with all databases on PostgreSQL: see tests/engines.py.
 
-A test that is about replication starts servers of its own, which replicate: see tests/servers.py.
+A test of replication starts separate servers, which replicate: see tests/servers.py.
 """
 
 from shop.settings import *  # noqa: F403

@@ -1,4 +1,4 @@
-"""A primary and its replica as files of a test's own, without a model or a server."""
+"""A primary and its replica for one test: two SQLite files, without models or a server."""
 
 from contextlib import closing
 
@@ -9,15 +9,16 @@ from replication.files import connect, transaction
 
 def open_file(path, mode="rwc"):
     connection = connect(path, mode)
-    connection.execute("PRAGMA synchronous = OFF")  # nothing here has to outlive a power cut
+    connection.execute("PRAGMA synchronous = OFF")  # the files need not survive a power cut
     connection.execute("PRAGMA foreign_keys = ON")
     return connection
 
 
 def contents(path):
-    """Return what a file holds, less what is replication's own: its tables' SQL, and their rows.
+    """Return the SQL of a file's tables and indexes, and the rows of each table.
 
-    The rows are in order of their values, each value with its type.
+    Triggers, and the tables of the app ``replication``, are left out. The rows are sorted by their
+    ``repr()``, which shows the type of each value.
     """
     with closing(open_file(path, "ro")) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
@@ -34,7 +35,7 @@ def contents(path):
 
 
 class Pair:
-    """A primary made by a script of SQL, and its replica, from a snapshot on."""
+    """A primary that an SQL script creates, and its replica, which starts with a snapshot."""
 
     def __init__(self, folder, script):
         self.primary, self.replica = folder / "primary.sqlite3", folder / "replica.sqlite3"

@@ -1,7 +1,7 @@
-"""The shop's three databases for a test, which replicate when the test says so, and not before.
+"""The shop's three databases for a test. They replicate only when the test calls ``replicate()``.
 
 On SQLite they are files. On another engine (``pytest --ds=tests.postgresql``) they are servers that
-replicate by themselves, and are held up: see ``servers``.
+replicate by themselves. Between two calls, their replication is paused: see ``servers``.
 """
 
 import re
@@ -24,12 +24,12 @@ ALIASES = ["default", "replica1", "replica2"]
 
 
 def position_class():
-    """The class in ``REPLICA_POSITION``, for a test that lets it answer otherwise."""
+    """Return the class that ``REPLICA_POSITION`` names, for a test that replaces its methods."""
     return type(health.position())
 
 
 def place(position):
-    """Return the numbers of a position, in order of their weight, on whichever engine."""
+    """Return the numbers in a position of any engine. For a later position, the list is greater."""
     return [int(part, 16) for part in re.split("[/-]", position)]
 
 
@@ -39,24 +39,27 @@ def fill():
 
 
 def let_connect(patch, alias, **entry):
-    """Let all threads' connections go there, and leave any test database."""
+    """Change the settings of ``alias`` for the connections of all threads.
+
+    This thread's connection to a test database is put aside until the end of the test.
+    """
     for key, value in entry.items():
         patch.setitem(connections.settings[alias], key, value)
     patch.setattr(connections[alias], "connection", None)
 
 
 class Files:
-    """Files of a test's own, and a replication that is done by hand."""
+    """Three files for one test. ``replicate()`` copies the primary to the replicas."""
 
     @classmethod
     def make(cls, folder):
-        """Make a primary, migrated, and a product and an author in it, for tests to copy."""
+        """Create and migrate a primary with a product and an author, which each test copies."""
         with pytest.MonkeyPatch.context() as patch:
             cls.connect(patch, folder)
             call_command("migrate", verbosity=0)
             fill()
             with connections["default"].cursor() as cursor:
-                cursor.execute("PRAGMA journal_mode = DELETE")  # one file, to be copied
+                cursor.execute("PRAGMA journal_mode = DELETE")  # one file has all data
             connections["default"].close()
         return folder
 
@@ -71,7 +74,7 @@ class Files:
         for alias in ALIASES:
             file = (folder / f"{alias}.sqlite3").as_uri()
             name = file if alias == "default" else f"{file}?mode=ro"
-            # Nothing here has to outlive a power cut.
+            # The files need not survive a power cut.
             fast = {"init_command": "PRAGMA synchronous = OFF"}
             options = connections.settings[alias]["OPTIONS"] | fast
             let_connect(patch, alias, NAME=name, OPTIONS=options)
@@ -80,7 +83,7 @@ class Files:
         return self.folder / f"{alias}.sqlite3"
 
     def replicate(self, *aliases, seconds_ago=0):
-        """Let the replicas catch up, as an applier would have done ``seconds_ago``."""
+        """Let the replicas catch up, as if an applier had done it ``seconds_ago``."""
         for alias in aliases or ALIASES[1:]:
             with (
                 closing(sqlite3.connect(self.file("default"))) as primary,
@@ -102,7 +105,7 @@ class Files:
                 replica.commit()
 
     def let_lag(self, alias, seconds):
-        """Let the replica be that much behind, without a change of its position."""
+        """Let the replica be ``seconds`` behind, without a change of its position."""
         with closing(sqlite3.connect(self.file(alias))) as replica:
             replica.execute("UPDATE replication_position SET caught_up_at = ?", (time() - seconds,))
             replica.commit()
@@ -111,7 +114,7 @@ class Files:
         self.file(alias).unlink()
 
     def renew(self, alias):
-        """Let a replica that is lost, or broken, be there again."""
+        """Create a missing or broken replica again."""
         self.file(alias).unlink(missing_ok=True)
         self.replicate(alias)
 
@@ -120,7 +123,7 @@ class Files:
 
 
 class OnServers:
-    """A primary and two replicas that are one session's, emptied and filled for each test."""
+    """A primary and two replicas for all tests of a run. Each test starts with the same rows."""
 
     @classmethod
     def make(cls, folder):
@@ -149,7 +152,7 @@ class OnServers:
             lambda *args: real(*args) + self.lag[args[1].alias],
         )
         for alias in ALIASES[1:]:
-            health.seconds_behind(alias)  # as a process has that has been running
+            health.seconds_behind(alias)  # as in a process that has run for a while
 
     @staticmethod
     def connect(patch, servers):
@@ -174,7 +177,7 @@ class OnServers:
             self.lag[alias] = seconds_ago
 
     def let_lag(self, alias, seconds):
-        """Let the replica count as that much behind: no server has a way to make it so."""
+        """Add ``seconds`` to the measured lag, because a server's lag cannot be set."""
         self.lag[alias] = seconds
 
     def lose(self, alias):

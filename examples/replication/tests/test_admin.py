@@ -23,7 +23,7 @@ def test_queries_of_the_list_of_reviews(admin_client, rows, settings):
         Review.objects.create(product=product, author=author, rating=3, text="Ticks.")
     response = admin_client.get(REVIEWS)
     assert response.content.decode().count("Clock ") == rows
-    # The session; the user, two counts, the page of reviews.
+    # Two queries for the session and the user, two counts, and one query for the reviews.
     assert response.wsgi_request.query_log.counts == {"default": 2, "replica1": 3}
 
 

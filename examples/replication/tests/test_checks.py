@@ -1,4 +1,4 @@
-"""What ``manage.py check`` says about a project that has forgotten a line, and of a right one."""
+"""The messages of ``manage.py check``: one for each wrong setting, none for correct settings."""
 
 import pytest
 from django.apps import apps
@@ -27,7 +27,7 @@ class OwnRouter(ReplicaRouter):
 
 
 class PrimaryRouter:
-    """Of a module that does not import ``replicas.reading``."""
+    """A router in a module that does not import ``replicas.reading``."""
 
 
 class OtherPosition(LogPosition):
@@ -40,13 +40,13 @@ class NoPosition:
 
 @pytest.fixture
 def outside_tests(shop, monkeypatch):
-    """Replicas as a site has them. (What a test run changes is ``mail.outbox``, by its runner.)"""
+    """Run the checks as outside a test run. In a test run, Django sets ``mail.outbox``."""
     monkeypatch.delattr(mail, "outbox")
 
 
 @pytest.fixture
 def entry(monkeypatch):
-    """Change what ``DATABASES`` has about an alias."""
+    """Change the entry of an alias in ``DATABASES``."""
 
     def change(alias, **items):
         for key, value in items.items():
@@ -57,7 +57,8 @@ def entry(monkeypatch):
 
 def ours(**kwargs):
     """Return the messages of this app; each has a hint."""
-    # Not of the shop's models: there Django 6.1 asks MariaDB's server for its version.
+    # The checks of the shop's models are left out, because on MariaDB, Django 6.1 executes a query
+    # for the server's version there.
     found = run_checks(app_configs=[apps.get_app_config("replicas")], **kwargs)
     messages = [m for m in found if m.id.startswith("replicas.")]
     assert all(message.hint for message in messages)
@@ -73,7 +74,7 @@ def test_the_project_is_right(outside_tests):
 
 
 def test_so_it_is_with_mirrors(entry):
-    """In a test run, a replica has the name of its primary."""
+    """In a test run, ``MIRROR`` gives a replica the ``NAME`` of its primary."""
     for alias in ("replica1", "replica2"):
         entry(alias, NAME=connections["default"].settings_dict["NAME"])
     assert ids() == []
@@ -109,9 +110,9 @@ def test_no_mirror_or_another(outside_tests, entry, mirror):
     assert message.hint == 'Write in DATABASES["replica2"]: "TEST": {"MIRROR": "default"}'
 
 
-@only_sqlite("a server is told by its options too: see test_servers_that_their_options_tell_apart")
+@only_sqlite("OPTIONS can choose a server: see test_servers_that_their_options_tell_apart")
 def test_a_replica_that_can_not_be_told_from_the_primary(outside_tests, entry):
-    """SQLite's options say how a file is opened, and not which."""
+    """On SQLite, OPTIONS do not change which file is opened."""
     name = connections["default"].settings_dict["NAME"]
     entry("replica1", NAME=name, OPTIONS={"timeout": 7})
     assert ids() == ["replicas.E004"]
@@ -121,7 +122,7 @@ def test_a_replica_that_can_not_be_told_from_the_primary(outside_tests, entry):
 
 @pytest.mark.parametrize("options", [{"target_session_attrs": "any"}, {"service": "standby"}])
 def test_servers_that_their_options_tell_apart(entry, monkeypatch, options):
-    """A list of hosts that both have, or a service of libpq's file."""
+    """Both entries have the same list of hosts, or a service in libpq's file names the server."""
     for alias in ("default", "replica1"):
         entry(alias, NAME="shop", HOST="one,two", OPTIONS={"target_session_attrs": "read-write"})
         monkeypatch.setattr(connections[alias], "vendor", "postgresql")
@@ -185,7 +186,7 @@ def test_labels_that_are_no_list(settings, name, value):
 
 
 def test_a_label_is_known_in_any_case(settings):
-    """As AUTH_USER_MODEL is: Django finds the model of "auth.user" too."""
+    """Upper and lower case do not matter, as in AUTH_USER_MODEL."""
     for label in ("auth.User", "auth.user", "AUTH"):
         settings.REPLICA_PRIMARY_APPS = [label]
         assert is_primary_only(User)
@@ -228,7 +229,7 @@ def test_the_app_is_missing(settings):
 
 
 class Server:
-    """Stands for a connection to PostgreSQL: ``test_postgres`` has real ones."""
+    """A fake connection to PostgreSQL. ``test_postgres`` has real connections."""
 
     vendor = "postgresql"
 
@@ -238,7 +239,7 @@ class Server:
 
 
 class MariaDB:
-    """Stands for a connection to MariaDB, or to MySQL: ``test_mariadb`` has real ones."""
+    """A fake connection to MariaDB or MySQL. ``test_mariadb`` has real connections to MariaDB."""
 
     vendor = "mysql"
 
@@ -255,7 +256,7 @@ def away():
 
 @pytest.fixture
 def servers(monkeypatch, outside_tests):
-    """Let ``check --database`` see these servers."""
+    """Return a function that runs the checks of two fake servers, and returns their ids."""
 
     def answer(server, sql):
         if server.answer is None:
@@ -287,7 +288,7 @@ def test_what_only_servers_know(servers):
 def test_what_only_mariadb_servers_know(servers):
     primary = MariaDB(read_only=0, applied="", may_write=1)
     assert servers(primary, MariaDB()) == []
-    assert servers(primary, MariaDB(logs=0)) == []  # nobody follows it
+    assert servers(primary, MariaDB(logs=0)) == []  # no server replicates from it
     assert servers(MariaDB(read_only=0, applied="", logs=0), MariaDB()) == ["replicas.W016"]
     assert servers(primary, MariaDB(read_only=0)) == ["replicas.E012"]
     assert servers(primary, MariaDB(applied="")) == ["replicas.E012"]

@@ -26,7 +26,7 @@ REPLICAS = {"replica1", "replica2"}
 
 
 def cookie_of(holder):
-    """Return the one cookie with a position that a response brings, or a browser has."""
+    """Return the cookie with a position, of a response or of a browser. There must be only one."""
     (cookie,) = (
         cookie
         for name, cookie in holder.cookies.items()
@@ -40,7 +40,8 @@ def read(request):
 
 
 def write(request):
-    # A change each time: MariaDB does not log one that changes nothing, and so has no position.
+    # Each update changes the row. MariaDB does not log an update that changes nothing, so it would
+    # have no new position.
     Product.objects.filter(pk=1).update(name="Renamed sundial", price=F("price") + 1)
     return read(request)
 
@@ -118,7 +119,7 @@ def template(request):
 
 
 class ReadsLate:
-    """A template, rendered after the view has returned, and after its transaction."""
+    """A template that is rendered after the view has returned, and after its transaction."""
 
     def render(self, context, request):
         return f"{context['first']} {Product.objects.get(pk=1)._state.db}"
@@ -203,7 +204,7 @@ def test_a_cookie_that_is_not_ours_is_ignored(browser, cookie):
 
 
 class OtherPosition(position_class()):
-    """Of another engine: it could make nothing of the positions of this one."""
+    """Positions of another engine, which cannot be compared with positions of this engine."""
 
 
 def test_a_position_of_another_engine_is_ignored(browser, settings):
@@ -224,7 +225,7 @@ def test_a_cookie_expires_when_no_replica_can_lack_the_write(browser, shop, monk
 
 
 def test_the_position_is_never_older_than_what_another_tab_wrote(shop, browser, rf):
-    """A request that wrote early, and ends after another of the same browser."""
+    """A request writes, and ends after another request of the same browser, which writes later."""
 
     def slow(request):
         write(request)
@@ -263,12 +264,15 @@ def test_a_streamed_body_reads_as_its_request_does(browser, view):
 @pytest.mark.parametrize("view", ["stream", "stream_async"])
 @pytest.mark.parametrize("method", ["get", "post"])
 def test_a_streamed_body_that_writes_pins_to_the_primary(browser, shop, caplog, view, method):
-    """For as long as a replica may lack the write: there is no position of what is yet to come."""
+    """The cookie is sent before the body writes, so there is no position that includes the write.
+
+    The browser is pinned until the cookie expires.
+    """
     query = "?write=1&note=1" if method == "get" else "?write=1"
     assert body(getattr(browser, method)(f"/{view}/{query}"))[1] == "default"
     shop.replicate("replica1")
     assert alias(browser.get("/read/")) == "default"
-    browser.get("/write/")  # has a position, which is no reason to let go of the pin
+    browser.get("/write/")  # its position does not end the pin
     shop.replicate()
     assert alias(browser.get("/read/")) == "default"
     assert not caplog.records
@@ -277,7 +281,7 @@ def test_a_streamed_body_that_writes_pins_to_the_primary(browser, shop, caplog, 
 @pytest.mark.parametrize("view", ["stream", "stream_async"])
 def test_a_streamed_body_that_writes_without_notice_is_logged(browser, caplog, view):
     response = browser.get(f"/{view}/?write=1")
-    assert body(response)[1] == "default"  # the body itself sees it
+    assert body(response)[1] == "default"  # the body itself sees the write
     assert not response.cookies
     (message,) = caplog.messages
     assert message.startswith('A write to "default" came after the response had started')
@@ -321,7 +325,7 @@ def test_a_client_without_cookies_sends_the_header_back(shop, settings):
 
 def test_answers_that_come_in_another_order_do_not_put_the_position_back(browser, shop):
     first = browser.get("/write/")
-    browser.cookies.clear()  # as if it had been on its way still
+    browser.cookies.clear()  # as if the first response had not arrived yet
     shop.replicate("replica1")
     second = browser.get("/write/")
     browser.cookies.update(first.cookies)
@@ -334,7 +338,7 @@ def test_answers_that_come_in_another_order_do_not_put_the_position_back(browser
 def test_a_browser_keeps_one_cookie_for_all_its_writes(browser):
     for _ in range(5):
         response = browser.get("/write/")
-        # As a browser does, and the test client does not.
+        # A browser deletes such a cookie. The test client does not.
         for name, cookie in response.cookies.items():
             if cookie["max-age"] == 0:
                 del browser.cookies[name]
@@ -359,7 +363,7 @@ def test_the_cookie_is_for_whom_the_session_is_unless_a_setting_says_otherwise(
 
 @pytest.mark.parametrize("view", ["write", "write_async", "write_in_a_transaction"])
 def test_what_is_committed_is_not_answered_by_an_error(browser, shop, monkeypatch, caplog, view):
-    """For want of its position, the browser is pinned."""
+    """If the position cannot be read, the browser is pinned to the primary."""
 
     def fail(*arguments):
         raise OperationalError("the server closed the connection unexpectedly")
@@ -405,7 +409,7 @@ def test_logging_in_and_out(shop):
     shop.replicate()
     page = browser.get("/products/1/")
     assert "Log out huygens" in page.content.decode()
-    # The session and its user alone are read from the primary.
+    # Only the session and its user are read from the primary.
     counts = page.wsgi_request.query_log.counts
     assert counts.pop("default") == 2
     assert set(counts) < REPLICAS
@@ -424,9 +428,9 @@ def test_the_admin_reads_what_it_wrote(shop):
     product = {"name": "Borrowed egg timer", "description": "Egg not included.", "price": "3.00"}
     response = browser.post("/admin/products/product/add/", product, follow=True)
     assert "was added successfully" in response.content.decode()
-    assert response.content.decode().count("Borrowed egg timer") > 1  # the message, and the list
+    assert response.content.decode().count("Borrowed egg timer") > 1  # message and list
     pk = Product.objects.latest("pk").pk
-    # A form that is going to be saved shows what is true now.
+    # The form of a change shows the current data, so it reads from the primary.
     change = browser.get(f"/admin/products/product/{pk}/change/")
     assert change.context["original"]._state.db == "default"
     response = browser.post(f"/admin/products/product/{pk}/delete/", {"post": "yes"}, follow=True)
@@ -458,7 +462,7 @@ def test_under_asgi(shop, settings):
 
 
 def test_the_middleware_is_asynchronous_where_the_next_is(shop):
-    """It does not move a request to a thread and back."""
+    """The middleware runs in the task of the view, without a change of thread."""
     assert ReadYourWritesMiddleware.sync_capable and ReadYourWritesMiddleware.async_capable
     views = []
 
@@ -507,7 +511,7 @@ def test_a_statement_that_reads(sql):
         "EXPLAIN (ANALYZE, VERBOSE) INSERT INTO t VALUES (1)",
         "SELECT a INTO b FROM t",
         "SELECT 1; DELETE FROM t",
-        "/* a note */ SELECT 1",  # not worth a closer look: a write too many costs little
+        "/* a note */ SELECT 1",  # counts as a write, which costs little
     ],
 )
 def test_a_statement_that_may_write(sql):

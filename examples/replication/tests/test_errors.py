@@ -1,4 +1,4 @@
-"""What populate says of a database that it can't use: one line, and exit status 1."""
+"""If ``populate`` can't use a database, it prints one line, and its exit status is 1."""
 
 from tests.engines import lose
 

@@ -1,4 +1,4 @@
-"""A replica that dies between the choice and the query."""
+"""A replica fails after the router has chosen it, and before the query."""
 
 import sqlite3
 
@@ -14,13 +14,13 @@ from tests.engines import only_sqlite
 
 @pytest.fixture
 def dead(shop, monkeypatch):
-    """A scope, and its replica, which dies when it has been chosen."""
+    """Open a scope. Return the alias of its replica, whose queries fail from now on."""
     with reading.scope():
         alias = reading.database()
         connection = connections[alias]
         monkeypatch.setattr(reading, "CHOICE", 60)
         reading.database()
-        # SQLite has no server to kill: on this connection, its tables vanish.
+        # SQLite has no server to kill. Instead, each SELECT on this connection raises an error.
         create_cursor = type(connection).create_cursor
 
         def fail(name=None):
@@ -85,9 +85,9 @@ def test_an_error_of_the_query_itself_is_the_callers(shop):
     assert health.seconds_behind("replica1") is not None
 
 
-@only_sqlite("what a server forbids, or stops: see test_postgres and test_mariadb")
+@only_sqlite("test_postgres and test_mariadb test such errors on servers")
 def test_an_error_of_a_replica_that_answers_is_the_callers(shop):
-    """The primary would run it: what the replica forbids, or stops, it does so on purpose."""
+    """The primary could run the query, but the replica forbids or interrupts it on purpose."""
 
     def forbid(action, table, *arguments):
         return sqlite3.SQLITE_DENY if table == "auth_user" else sqlite3.SQLITE_OK
@@ -124,7 +124,7 @@ def test_a_query_that_is_in_the_way_of_replication_is_sent_to_the_primary_once(s
 
 
 def test_a_table_that_is_not_on_the_replica_yet(shop):
-    """A migration that has not come through: the primary has the table."""
+    """The replica has not applied a migration yet. The primary already has the table."""
     with connections["default"].cursor() as cursor:
         cursor.execute("CREATE TABLE news AS SELECT 'tick' AS headline")
     with connections["replica1"].cursor() as cursor:

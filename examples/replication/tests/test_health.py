@@ -1,4 +1,4 @@
-"""A replica that is missing, broken or too far behind is skipped, and comes back."""
+"""A replica that is missing, broken or too far behind is skipped, and later used again."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ from replication.applier import Applier
 from tests.engines import only_sqlite
 from tests.shops import position_class
 
-of_files = only_sqlite("what is done to a replica here is done to its file")
+of_files = only_sqlite("this test changes or replaces the file of a replica")
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def log(caplog, monkeypatch):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Let time pass for what waits to be tried again."""
+    """Let the test set the clock that decides when a replica is tried again."""
 
     class Clock:
         ahead = 0
@@ -127,7 +127,7 @@ def test_a_choice_stands_for_a_while_without_asking(shop, monkeypatch):
 
 @of_files
 def test_a_file_that_was_replaced_is_opened_anew(shop, log):
-    """The connection still has the old file, which nobody brings up to date any more."""
+    """The connection still has the old file open, which is not updated any more."""
     missing(shop, "replica2")
     with reading.scope():
         assert reading.database() == "replica1"
@@ -143,7 +143,7 @@ def test_a_file_that_was_replaced_is_opened_anew(shop, log):
 
 
 def test_a_replica_that_is_the_primary_by_another_name_is_fit(shop, clock, monkeypatch):
-    """So it is in a test with MIRROR, and at a site that has no replicas yet."""
+    """This happens in a test with MIRROR, and on a site whose entries all lead to one database."""
     for alias in ("replica1", "replica2"):
         connections[alias].close()
         its = connections["default"].settings_dict
@@ -172,7 +172,7 @@ def test_a_transaction_on_a_replica_is_not_broken_by_a_look_at_it(shop):
 @pytest.mark.parametrize("fault", [None, OperationalError("the disk is on fire")])
 @pytest.mark.parametrize("all_connections", [True, False])
 def test_an_iterator_is_read_to_its_end(shop, monkeypatch, fault, all_connections):
-    """Whatever is found meanwhile, of the replica or of this connection to it alone."""
+    """During the iteration a check fails, on all connections to the replica or only on this one."""
     Product.objects.bulk_create(Product(name=str(n), description="", price=n) for n in range(500))
     shop.replicate()
     with reading.scope():
@@ -193,7 +193,7 @@ def test_an_iterator_is_read_to_its_end(shop, monkeypatch, fault, all_connection
         assert (health.seconds_behind(alias) is None) == all_connections
         read += [row.pk for row in rows]
     assert read == [*Product.objects.order_by("pk").values_list("pk", flat=True)]
-    # A connection that is at fault alone is not asked again.
+    # If only the old connection is the cause, it is not used again.
     assert (connections[alias].connection is old) == all_connections
 
 
@@ -205,7 +205,7 @@ def test_one_at_a_time_tries_a_replica_again(shop, clock):
     assert not health._is_due("replica1")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read any file")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can read every file")
 @of_files
 def test_a_replica_that_may_not_be_read(shop):
     shop.file("replica1").chmod(0)
@@ -216,7 +216,7 @@ def test_a_replica_that_may_not_be_read(shop):
 
 @of_files
 def test_one_that_is_made_anew_while_it_is_opened(shop):
-    """SQLite would read the new one's journal over the old one's rows: the position would lie."""
+    """SQLite would read rows from the old file, and the position from the new file's journal."""
     primary, replica = shop.file("default"), shop.file("replica1")
     snapshot.take(primary, replica)
     applier = Applier(primary, replica)
@@ -227,7 +227,7 @@ def test_one_that_is_made_anew_while_it_is_opened(shop):
             Product.objects.update(name="in the new file")
             snapshot.take(primary, replica)
             User.objects.update(first_name="Christiaan")
-            applier.step()  # in the journal: the position, and nothing of products
+            applier.step()  # the journal gets the position, and no change of products
 
     connections["replica1"].close()
     connection_created.connect(make_anew)

@@ -1,7 +1,8 @@
-"""Read your writes: each rung of the ladder, the property that it brings, and what it still lacks.
+"""Read-your-writes by a ladder of seven routers, which are its rungs.
 
-A test is a property, and runs on every rung. It has to fail on those below the one that cures it:
-``strict`` makes it fail otherwise. The last rung is the project's own.
+Each test checks one property on all rungs, or on the later rungs. The test must fail on each rung
+before the one that adds the property, because ``strict=True`` counts a success there as a failure.
+The last rung is the project's own code.
 """
 
 import re
@@ -33,7 +34,7 @@ URL = "/products/1/"
 
 
 class Plain(ReplicaRouter):
-    """Reads to a replica, writes to the primary."""
+    """Reads go to a replica, and writes go to the primary."""
 
     middleware = None
 
@@ -42,7 +43,7 @@ class Plain(ReplicaRouter):
 
 
 class PinnedByTheView(Plain):
-    """The talk's: the view that wrote notes in the session until when to read from the primary."""
+    """As in the talk, the view stores in the session until when to read from the primary."""
 
     pinned = False
 
@@ -59,7 +60,7 @@ class PinnedByTheView(Plain):
 
 
 class PinnedByPost(PinnedByTheView):
-    """A middleware that takes any POST for a write."""
+    """A middleware pins after each POST, because it counts every POST as a write."""
 
     @classmethod
     @contextmanager
@@ -71,7 +72,7 @@ class PinnedByPost(PinnedByTheView):
 
 
 class PinnedByWrite(PinnedByTheView):
-    """A middleware that hears the statements of the next requests' writer."""
+    """A middleware detects the statements that write, and pins the next requests."""
 
     @classmethod
     @contextmanager
@@ -96,7 +97,7 @@ class PinnedByWrite(PinnedByTheView):
 
 
 class PinnedByThread(PinnedByWrite):
-    """And the rest of the same request is pinned too, in a thread's variable."""
+    """The rest of the same request is pinned too, by a thread-local variable."""
 
     thread = threading.local()
 
@@ -116,7 +117,7 @@ class PinnedByThread(PinnedByWrite):
 
 
 class PinnedByContext(PinnedByThread):
-    """The same in a context variable, and while the primary is in a transaction."""
+    """A context variable pins the request. In a transaction on the primary, reads go there too."""
 
     class Thread:
         variable = ContextVar("pinned", default=False)
@@ -129,7 +130,7 @@ class PinnedByContext(PinnedByThread):
 
 
 class Position(ReplicaRouter):
-    """The project's own: the reader carries the position of the last write."""
+    """The project's own code: each request sends the position of the last write."""
 
 
 LADDER = [
@@ -144,7 +145,7 @@ LADDER = [
 
 
 class RungMiddleware:
-    """What the rung's own middleware does, around the view."""
+    """Run the ``middleware`` of the rung around the view."""
 
     def __init__(self, get_response):
         self.get_response = get_response
@@ -156,7 +157,7 @@ class RungMiddleware:
 
 
 def cured_by(cure, ladder=LADDER):
-    """Run a test on each rung of ``ladder``, and expect it to fail on those before ``cure``."""
+    """Run a test on each rung of ``ladder``. On the rungs before ``cure``, the test must fail."""
     falls = pytest.mark.xfail(strict=True, raises=AssertionError)
     before = ladder.index(cure)
     return pytest.mark.parametrize(
@@ -174,7 +175,7 @@ def rung(request, shop, settings, monkeypatch):
     if not isinstance(rung, Position):
         middleware.remove("replicas.consistency.ReadYourWritesMiddleware")
         if rung.middleware:
-            # After the session's and the user's, as the view would be.
+            # The last middleware, so that the request has a session and a user.
             middleware.append("test_ladder.RungMiddleware")
     settings.MIDDLEWARE = middleware
     settings.ROOT_URLCONF = "test_ladder"
@@ -189,33 +190,33 @@ def browser(rung):
 
 
 def visit(request):
-    """A GET that writes, as a counter of visits would, and then reads."""
+    """Write in a GET, as a counter of visits does, and then read."""
     Product.objects.filter(pk=1).update(name="Visited sundial")
     return JsonResponse({"seen": Product.objects.get(pk=1).name})
 
 
 async def visit_async(request):
-    """The same, but the read is in another thread."""
+    """Write in a GET, and then read in another thread."""
     await Product.objects.filter(pk=1).aupdate(name="Visited sundial")
     read = sync_to_async(lambda: Product.objects.get(pk=1).name, thread_sensitive=False)
     return JsonResponse({"seen": await read()})
 
 
 def visit_atomic(request):
-    """A transaction that reads, writes and reads, and tells which database it read from first."""
+    """Read in a transaction, and return which database the row came from."""
     with transaction.atomic():
         product = Product.objects.get(pk=1)
     return JsonResponse({"read from": product._state.db})
 
 
 def rename(request):
-    """A POST that writes, in a view that knows nothing of replicas."""
+    """Write in a POST, in a view without code for replicas."""
     Product.objects.filter(pk=1).update(name="Renamed sundial")
     return JsonResponse({})
 
 
 def search(request):
-    """A POST that only reads."""
+    """Only read in a POST."""
     return JsonResponse({"found": Product.objects.filter(name=request.POST["q"]).count()})
 
 
@@ -230,7 +231,7 @@ urlpatterns = [
 
 
 def read_from(browser):
-    """The databases that a page's products and reviews were read from."""
+    """Return the aliases of the databases that the product on the page was read from."""
     queries = browser.get(URL).wsgi_request.query_log.queries
     return {
         query["alias"] for query in queries if "FROM products_product" in unquoted(query["sql"])

@@ -1,4 +1,4 @@
-"""The same project on a MariaDB that replicates itself, by GTID: only the settings change."""
+"""The same project on MariaDB with GTID replication: only the settings change."""
 
 import json
 
@@ -10,7 +10,7 @@ from replicas.positions import MariaDBPosition
 from tests.engines import only_sqlite
 from tests.servers import MariaDB, Unavailable
 
-pytestmark = only_sqlite("it starts servers of its own, on whichever engine the suite is")
+pytestmark = only_sqlite("these tests start their own servers; run them with shop.settings")
 
 SETTINGS = """
 SERVER = {{
@@ -28,7 +28,7 @@ REPLICA_POSITION = "replicas.positions.MariaDBPosition"
 INSTALLED_APPS.remove("replication")
 """
 
-# The replica's own administrator stops and starts what it applies.
+# ``replica()`` executes SQL on the replica as its administrator, who may stop the SQL thread.
 HELPERS = """
 import json, logging, os, signal
 from time import monotonic, sleep
@@ -135,7 +135,7 @@ def servers(started):
 
 @pytest.fixture
 def on_mariadb(servers, manage):
-    """``manage``, in a copy whose databases are these servers."""
+    """Return ``manage`` for a copy of the project whose databases are on these servers."""
     settings = manage.folder / "shop/settings.py"
     with settings.open("a") as file:
         file.write(SETTINGS.format(folder=servers.folder))
@@ -153,7 +153,7 @@ def test_only_the_settings_change(on_mariadb):
     assert on_mariadb("migrate", "--verbosity", "0").returncode == 0
     seen = json.loads(shell(on_mariadb, SCRIPT))
     assert 1 <= seen.pop("behind") < 20
-    assert 0 < seen.pop("idle") < 2  # a sample is taken each second
+    assert 0 < seen.pop("idle") < 2  # there is a new sample each second
     assert seen == {
         "at first": "replica1",
         "a write": 1290,
@@ -177,7 +177,7 @@ def test_what_check_asks_the_servers(servers, on_mariadb):
         right + 'DATABASES["replica1"] |= {"USER": "", "PASSWORD": ""}\n'
     )
     assert "(replicas.W017)" in on_mariadb(*CHECK).stderr
-    # The primary by another address: nothing of the entries tells that it is no replica.
+    # Another address of the primary. The settings cannot show that this server is not a replica.
     other = f'DATABASES["replica1"]["HOST"] = "{servers.folder}/./primary.sock"\n'
     on_mariadb.settings.write_text(right + other)
     process = on_mariadb(*CHECK)
@@ -223,7 +223,7 @@ finally:
 
 
 def test_a_primary_that_is_not_heard_of(servers, on_mariadb):
-    """``Seconds_Behind_Master`` says 0 of it, for as long as its connection looks alive."""
+    """``Seconds_Behind_Master`` is 0 until the replica notices that the primary does not answer."""
     printed = shell(on_mariadb, FROZEN.replace("PID", str(servers.pid("primary"))))
     first, in_time, then, at_last = printed.splitlines()
     assert (first, in_time, at_last) == ("0 0", "True", "None")
@@ -232,7 +232,7 @@ def test_a_primary_that_is_not_heard_of(servers, on_mariadb):
 
 
 def test_one_server_by_two_names(servers, on_mariadb):
-    """After a promotion, say: it is not behind, whatever it has once applied."""
+    """For example after a promotion. Then the lag is 0, whatever the server applied earlier."""
     with on_mariadb.settings.open("a") as file:
         file.write(f'DATABASES["replica1"]["HOST"] = "{servers.folder}/./primary.sock"\n')
     assert on_mariadb("migrate", "--verbosity", "0").returncode == 0
@@ -256,7 +256,7 @@ read = set()
 for number in range(100):
     with reading.scope():
         Product.objects.filter(pk=product.pk).update(name=str(number))
-        # The position is the server's, not the connection's: another one has it too.
+        # The position belongs to the server, so a new connection has it too.
         connections["default"].close()
         got = Product.objects.get(pk=product.pk)
         missed += got.name != str(number)
@@ -276,7 +276,7 @@ def test_own_writes(on_mariadb):
     ("applied", "position", "reached"),
     [
         ("0-1-42", "0-1-42", True),
-        ("0-1-43", "0-2-42", True),  # of another server: after a promotion
+        ("0-1-43", "0-2-42", True),  # after a promotion, from another server
         ("0-1-9", "0-1-10", False),
         ("", "0-1-1", False),
         ("0-1-42_1-1-7", "1-1-7", True),

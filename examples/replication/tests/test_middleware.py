@@ -63,7 +63,7 @@ def test_requests_in_two_threads_do_not_hear_each_other():
         connections["default"].ensure_connection()
 
         def view(request):
-            both.wait()  # until the other thread's wrappers are in place too
+            both.wait()  # until the other thread has installed its wrappers
             for _ in range(queries):
                 with connections["default"].cursor() as cursor:
                     cursor.execute("SELECT 1")

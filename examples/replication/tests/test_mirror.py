@@ -1,7 +1,7 @@
-"""How a project with replicas is tested: ``TEST: {"MIRROR": "default"}`` in its settings.
+"""How to test a project with replicas: with ``"TEST": {"MIRROR": "default"}`` in its settings.
 
-In a test each replica is then a second connection to the test's own database. A ``TestCase`` keeps
-what it writes in a transaction, of which a second connection sees nothing.
+Then, in a test, each replica is a second connection to the test database of the primary. A
+``TestCase`` never commits its transaction, so a second connection does not see its writes.
 """
 
 import pytest
@@ -19,7 +19,7 @@ def write():
 
 
 class InATestCase(TestCase):
-    """No replica is asked: to our router, a test in a transaction is a transaction."""
+    """Reads go to the primary, because the test is in a transaction on the primary."""
 
     def test_a_page(self):
         write()
@@ -33,13 +33,13 @@ class InATestCase(TestCase):
 
 
 class InATestCaseThatNamesAll(InATestCase):
-    """As the base class of many projects does."""
+    """The base class for the tests of a project often has ``databases = "__all__"``."""
 
     databases = "__all__"
 
 
 class InATransactionTestCase(TransactionTestCase):
-    """Replicas are asked. To count their queries, the test names the one that is chosen."""
+    """Reads go to a replica. To count its queries, the test sets which replica is chosen."""
 
     databases = ALL
 
@@ -66,14 +66,15 @@ def test_the_same_with_pytest(client, django_assert_num_queries, settings):
 
 @pytest.mark.django_db(transaction=True, databases=ALL)
 def test_what_a_test_case_with_replicas_would_see():
-    """It has a transaction on each of its databases: here they are without it."""
+    """A TestCase opens a transaction on each of its databases. Here, the test opens them."""
     with transaction.atomic(using="default"), transaction.atomic(using="replica1"):
         write()
         try:
             seen = Product.objects.using("replica1").count()
         except OperationalError as error:
             seen = str(error)
-    # SQLite refuses, as both connections are to one database in memory; others show no row.
+    # SQLite raises an error, because both connections use the same database in memory. On other
+    # engines, the query finds no row.
     assert seen in ("database table is locked: products_product", 0)
     assert Product.objects.using("replica1").count() == 1
 

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.django_db
 
 
 def shop():
-    """What the database holds, less the keys, which it is free to choose."""
+    """Return the data without the primary keys, because the database chooses them."""
     names = dict(Product.objects.values_list("pk", "name"))
     authors = dict(User.objects.values_list("pk", "username"))
     products = list(Product.objects.order_by("pk").values_list("name", "description", "price"))

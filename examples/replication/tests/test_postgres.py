@@ -1,4 +1,4 @@
-"""The same project on a PostgreSQL that replicates itself: only the settings change."""
+"""The same project on PostgreSQL with streaming replication: only the settings change."""
 
 import json
 import os
@@ -9,7 +9,7 @@ import pytest
 from tests.engines import only_sqlite
 from tests.servers import PostgreSQL, Unavailable
 
-pytestmark = only_sqlite("it starts servers of its own, on whichever engine the suite is")
+pytestmark = only_sqlite("these tests start their own servers; run them with shop.settings")
 
 SETTINGS = """
 SERVER = {{
@@ -70,7 +70,7 @@ sleep(0.2)
 seen["idle"] = health.seconds_behind("replica1")
 
 def error_of(sql):
-    '''What the replica says, on a connection with a timeout, as a user who may not read users.'''
+    '''Return the rows or the error, with a timeout, for a user who may not read auth_user.'''
     own = connections["replica1"].settings_dict
     own["USER"], own["OPTIONS"] = "analyst", {"options": "-c statement_timeout=500"}
     connections["replica1"].close()
@@ -145,7 +145,7 @@ def test_only_the_settings_change(servers, manage):
     assert process.returncode == 0, process.stderr
     seen = json.loads(process.stdout)
     assert 1 <= seen.pop("behind") < 20
-    assert 0 < seen.pop("idle") < 20  # by the primary's last message: nobody has written since
+    assert 0 < seen.pop("idle") < 20  # since the primary's last message, not since a write
     assert seen == {
         "at first": "replica1",
         "a write": "cannot execute INSERT in a read-only transaction",
@@ -178,7 +178,7 @@ def test_what_check_asks_the_servers(servers, manage):
         stderr = manage(*check).stderr
         assert "(replicas.W011)" in stderr and 'GRANT pg_read_all_stats TO "plain"' in stderr
         file.write('DATABASES["replica1"] |= {"USER": "postgres"}\n')
-        # The primary under another address: nothing of the entries tells that it is no standby.
+        # Another address of the primary. The settings cannot show that it is not a standby.
         file.write('DATABASES["replica1"] |= {"PORT": "5501", "HOST": SERVER["HOST"] + "/."}\n')
     process = manage(*check)
     assert process.returncode == 1 and "(replicas.E012)" in process.stderr
@@ -193,7 +193,7 @@ host={folder}
 port=5502
 """
 
-# Entries that differ in OPTIONS only.
+# Each form has entries that differ only in OPTIONS.
 BY_OPTIONS = {
     "hosts": """
 SERVER |= {"HOST": f"{SERVER['HOST']},{SERVER['HOST']}", "PORT": "5501,5502"}
@@ -237,7 +237,7 @@ with reading.scope():
 
 @pytest.mark.parametrize("form", BY_OPTIONS)
 def test_a_standby_is_known_by_what_it_is(servers, manage, form):
-    """A replica that shares its primary's NAME, HOST and PORT was taken for the primary."""
+    """A replica may have the NAME, HOST and PORT of its primary, and differ only in OPTIONS."""
     (servers.folder / "services").write_text(SERVICES.format(folder=servers.folder))
     with (manage.folder / "shop/settings.py").open("a") as file:
         file.write(SETTINGS.format(folder=servers.folder) + BY_OPTIONS[form])
@@ -246,7 +246,7 @@ def test_a_standby_is_known_by_what_it_is(servers, manage, form):
     assert manage(*check).stdout == "System check identified no issues (0 silenced).\n"
     process = manage("shell", "--verbosity", "0", "-c", LAG)
     assert process.stdout == "default 1\n", process.stderr
-    if form == "hosts":  # without a standby the driver takes the primary, which is not behind
+    if form == "hosts":  # without a standby, the driver connects to the primary
         servers.kill("standby1")
         try:
             process = manage("shell", "--verbosity", "0", "-c", NO_STANDBY)
@@ -267,7 +267,7 @@ print(round(health.seconds_behind("replica1")))
 
 
 def test_a_primary_that_is_not_heard_of(servers, manage):
-    """Its walsender stands still: the connection looks alive, for wal_receiver_timeout."""
+    """The primary's walsender is stopped. Until wal_receiver_timeout, the connection stays open."""
     with (manage.folder / "shop/settings.py").open("a") as file:
         file.write(SETTINGS.format(folder=servers.folder))
     servers.sql("primary", "CREATE TABLE written AS SELECT 1")
@@ -283,7 +283,10 @@ def test_a_primary_that_is_not_heard_of(servers, manage):
 
 
 def test_a_user_who_may_not_see_the_receiver(servers, manage):
-    """The last COMMIT that was applied is a bound too, if one that grows while nobody writes."""
+    """Without pg_read_all_stats, the lag is the time since the last COMMIT that was applied.
+
+    So the lag grows when there are no writes.
+    """
     with (manage.folder / "shop/settings.py").open("a") as file:
         file.write(SETTINGS.format(folder=servers.folder))
         file.write('DATABASES["replica1"] |= {"USER": "plain"}\n')
@@ -333,7 +336,7 @@ logging.getLogger("replicas").setLevel("CRITICAL")
 Product.objects.bulk_create(Product(name=str(n), description="", price=3) for n in range(9))
 while Product.objects.using("replica1").count() < 9:
     pass
-reading.CHOICE = 60  # the choice stands, if its connection does
+reading.CHOICE = 60  # the choice stays valid as long as its connection is open
 with reading.scope() as scope:
     seen = []
     try:
@@ -353,9 +356,9 @@ with reading.scope() as scope:
 
 
 def test_an_iterator_whose_replica_dies(servers, manage):
-    """Rows that were given can't be taken back: the error is the caller's, and no row comes twice.
+    """The iterator has already returned some rows, so the caller gets the error, and no row twice.
 
-    The next query goes to the primary.
+    The next query goes to the replica on a new connection.
     """
     with (manage.folder / "shop/settings.py").open("a") as file:
         file.write(SETTINGS.format(folder=servers.folder))

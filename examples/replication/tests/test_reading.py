@@ -1,4 +1,4 @@
-"""Scopes and demands: in threads, in asyncio's tasks, and across from one to the other."""
+"""Scopes and demands in threads, in asyncio's tasks, and in code that uses both."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -69,7 +69,7 @@ def test_after_a_write_reads_go_to_the_primary_until_a_replica_has_it(shop):
         shop.replicate(other)
         assert reading.database() == other
         shop.replicate(before)
-        assert reading.database() == other  # no going back and forth
+        assert reading.database() == other  # the choice does not change back
         assert Product.objects.count() == 2
 
 
@@ -92,7 +92,7 @@ def test_a_write_that_is_rolled_back_is_nothing_to_wait_for_long(shop):
 
 
 def test_the_position_is_taken_after_the_commit(shop):
-    """Another thread of the scope may ask for it before."""
+    """Another thread of the scope may read the position before the COMMIT."""
     with reading.scope() as scope:
         context = copy_context()
         with transaction.atomic():
@@ -118,7 +118,7 @@ def test_a_task_that_is_given_the_position_sees_what_the_request_wrote(shop):
 
 
 def test_what_a_scope_within_a_scope_writes_the_outer_one_sees_and_the_reverse(shop):
-    """As when a task runs at once, in the request that it is for."""
+    """For example, a task that runs at once, in the request that started it."""
 
     @reading.scope()
     def task():
@@ -161,7 +161,7 @@ def test_a_scope_within_a_scope_waits_for_the_positions_of_both(shop, wrote):
 
 
 def write_past_django():
-    """Write as COPY, callproc() or a driver's own connection do."""
+    """Write without Django's cursors, as code does that uses the driver's connection."""
     connections["default"].ensure_connection()
     cursor = connections["default"].connection.cursor()
     cursor.execute("UPDATE products_product SET name = 'Overwound'")
@@ -169,12 +169,12 @@ def write_past_django():
 
 @pytest.mark.parametrize("autocommit", [True, False])
 def test_a_write_that_django_does_not_see_is_noted_by_hand(shop, autocommit):
-    reading.note_write()  # in no scope
+    reading.note_write()  # outside any scope: no effect
     with reading.scope() as scope:
         with nullcontext() if autocommit else transaction.atomic():
             write_past_django()
             reading.note_write()
-            reading.note_write("replica1")  # no primary
+            reading.note_write("replica1")  # not a primary: no effect
             early = None if autocommit else in_thread(scope["default"].take_position)
         assert Product.objects.get().name == "Overwound"
         assert autocommit or place(scope["default"].position()) > place(early)
@@ -196,7 +196,7 @@ def test_unnoted_writes(shop):
 
 
 def test_what_is_read_after_a_transaction_is_of_its_state(shop):
-    """A template that is rendered after the view's transaction, say: else one page is of two."""
+    """For example in a template, after the view's transaction. One page must show one state."""
     with reading.scope():
         with transaction.atomic():
             assert Product.objects.db == "default"
@@ -355,7 +355,7 @@ def test_tasks_of_one_scope_share_its_replica_and_its_writes(shop):
 
 
 def test_neither_a_write_nor_a_demand_leaks_to_another_task(shop):
-    """All of them alternate in one thread."""
+    """The tasks alternate in one thread."""
 
     async def writer(wrote, done):
         with reading.scope(), reading.use_primary():
@@ -401,7 +401,7 @@ def test_a_demand_in_one_task_of_a_scope_is_not_one_in_another(shop):
 
 
 def test_the_router_can_be_asked_in_the_event_loop(shop):
-    """A related manager asks when it is made. No database can be asked there how far it is."""
+    """A related manager asks the router when it is created. No query can be made in the loop."""
 
     async def request():
         with reading.scope():
@@ -439,7 +439,7 @@ def test_a_transaction_in_one_thread_is_not_one_in_another(shop):
 
 
 def test_what_the_connection_is_wrapped_in_outlives_a_block(shop):
-    """``connection.execute_wrapper()`` takes away the last wrapper that there is when it ends."""
+    """At its end, ``connection.execute_wrapper()`` removes the last wrapper, even another one."""
     connection = connections["default"]
     connection.close()
     connection.execute_wrappers.clear()
@@ -456,7 +456,7 @@ def test_what_the_connection_is_wrapped_in_outlives_a_block(shop):
 
 
 def test_a_choice_does_not_outlive_the_connection(shop, monkeypatch):
-    """To open it again may fail, which the caller of a query would see."""
+    """A new connection may fail, and then the caller of the query would get the error."""
     monkeypatch.setattr(reading, "CHOICE", 60)
     with reading.scope():
         first = Product.objects.get()._state.db

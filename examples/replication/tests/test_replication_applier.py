@@ -16,10 +16,10 @@ from replication.applier import Applier
 from replication.files import NeedsSnapshot, ReplicationError, hold, is_held, uri
 from tests.engines import only_sqlite
 
-pytestmark = only_sqlite("the app replication is for SQLite: a server replicates itself")
+pytestmark = only_sqlite("the app replication is for SQLite; a server has its own replication")
 
 KILLS = 50 if os.environ.get("STRESS") else 5
-ROWS = 500  # in a transaction of the writer that the kills don't stop
+ROWS = 500  # in each transaction of the writer, which runs through all kills
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_a_delay(pair):
     pair.applier.step()
     time.sleep(0.12)
     pair.applier.step()
-    assert things(pair) == 1  # what is 0.22 seconds old, and not what is 0.12 seconds old
+    assert things(pair) == 1  # the row that is 0.22 s old, not the row that is 0.12 s old
     time.sleep(0.1)
     pair.applier.step()
     assert things(pair) == 2
@@ -87,7 +87,7 @@ def test_a_delay(pair):
 
 
 def test_a_reader_keeps_what_it_began_to_read_and_stops_nobody(pair):
-    """Be it the applier that writes, or a snapshot."""
+    """This is true while the applier writes, and while a snapshot replaces the rows."""
     with closing(open_file(pair.replica, "ro")) as reader:
         for change in (pair.applier.step, lambda: snapshot.take(pair.primary, pair.replica)):
             reader.execute("BEGIN")
@@ -119,7 +119,7 @@ def test_a_replica_follows_a_change_of_schema(pair):
 
 
 def test_what_was_written_while_the_triggers_were_gone_arrives(pair):
-    """As in a data migration; at the end the schema is what it was."""
+    """As in a data migration. The schema is the same before and after."""
     log.remove_triggers(pair.connection)
     add(pair)
     assert pair.entries() == []
@@ -174,7 +174,7 @@ def test_a_replica_that_is_just_not_behind_the_log(pair, monkeypatch):
 
 
 def test_a_replica_of_a_primary_that_was_made_anew(pair, tmp_path):
-    """Else its positions would be taken for places in another log."""
+    """Its position is not valid, because the new primary has another log."""
     pair.connection.close()
     pair.applier.step()
     for file in tmp_path.glob("primary*"):
@@ -202,7 +202,7 @@ def test_only_one_process_replicates_to_a_replica(pair):
 
 
 class Writer(threading.Thread):
-    """Writes transactions of ROWS rows each, and deletes old ones, until it is told to stop."""
+    """Writes transactions of ROWS rows each, and deletes old rows, until ``stopping`` is set."""
 
     def __init__(self, path):
         super().__init__()
@@ -229,7 +229,7 @@ def position(reader):
 
 
 def test_killed_at_any_moment_it_goes_on(manage):
-    """While the primary is written to; and readers see whole transactions, and no error."""
+    """Meanwhile a writer writes to the primary. Readers see whole transactions, and no error."""
     random = Random(0)
     assert manage("migrate", "-v", "0").returncode == 0
     assert manage("replicate", "--snapshot").returncode == 0

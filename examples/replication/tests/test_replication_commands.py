@@ -1,4 +1,4 @@
-"""The commands replicate, replication_status and promote, as they are typed."""
+"""The commands ``replicate``, ``replication_status`` and ``promote``."""
 
 import os
 import re
@@ -19,13 +19,13 @@ from replication.management.commands import replicate
 from replication.snapshot import connect_to_log
 from tests.engines import only_sqlite
 
-pytestmark = only_sqlite("the app replication is for SQLite: a server replicates itself")
+pytestmark = only_sqlite("the app replication is for SQLite; a server has its own replication")
 
 SCRIPT = "CREATE TABLE thing (id INTEGER PRIMARY KEY, value)"
 
 
 class Files:
-    """The three files, of which the commands believe that the settings name them."""
+    """The files of the three databases, which the commands use instead of those in the settings."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -71,7 +71,7 @@ def replicated(migrated, capsys):
 
 @pytest.fixture
 def lines(capsys):
-    """Return the lines that were printed since the last time."""
+    """Return a function that returns the lines that were printed since its last call."""
     return lambda: capsys.readouterr().out.splitlines()
 
 
@@ -195,7 +195,7 @@ def test_a_replica_that_dies_and_comes_back_while_it_is_followed(replicated, cap
         wait_for(lambda: trouble in printed())
         assert not files.is_held(replicated["replica1"])
         wait_for(lambda: replicated.count("replica2") == 1)
-        time.sleep(0.6)  # two more tries
+        time.sleep(0.6)  # time for two more tries
         call_command("replicate", snapshot=True, only="replica1")
         replicated.add()
         wait_for(lambda: replicated.count("replica1") == 2)
@@ -251,7 +251,7 @@ def test_promotion(replicated, lines):
     with pytest.raises(CommandError, match="replica1 is a replica of another primary.*replica2 is"):
         call_command("replicate")
 
-    # It is a primary in every way: it has a log, whose positions go on.
+    # The new primary has a log, and its positions continue.
     call_command("replicate", snapshot=True)
     replicated.add()
     lines()
@@ -279,7 +279,7 @@ def test_promotion_of_a_replica_when_the_primary_answers(replicated, lines):
     )
     assert replicated.count("default") == 5
 
-    with closing(open_file(replicated["default"])) as reader:  # does not go on with the old one
+    with closing(open_file(replicated["default"])) as reader:  # must see the new data later
         assert reader.execute("SELECT count(*) FROM thing").fetchone() == (5,)
         call_command("promote", "replica1", force=True)
         assert reader.execute("SELECT count(*) FROM thing").fetchone() == (0,)
@@ -289,13 +289,13 @@ def test_promotion_of_a_replica_when_the_primary_answers(replicated, lines):
     with closing(open_file(kept, "ro")) as connection:
         assert connection.execute("SELECT count(*) FROM thing").fetchone() == (5,)
     with closing(connect_to_log(replicated["default"])) as connection:
-        # After all positions that a reader may carry.
+        # This position is later than all positions that a reader may send.
         assert connection.execute("SELECT max(position) FROM replication_log").fetchone() == (7,)
 
 
 @pytest.mark.parametrize("force", [False, True])
 def test_a_primary_that_is_only_busy_is_not_overwritten(replicated, force):
-    """A backup tool has it, say: it can't be asked now, and has what the replica lacks."""
+    """For example, a backup tool locks it. It cannot be read now, and may have more changes."""
     replicated.add()
     with closing(open_file(replicated["default"])) as busy:
         busy.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -306,7 +306,7 @@ def test_a_primary_that_is_only_busy_is_not_overwritten(replicated, force):
     assert not list(replicated.folder.glob("default.sqlite3.*"))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read any file")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can read every file")
 def test_a_primary_that_may_not_be_read_is_not_overwritten(replicated):
     replicated["default"].chmod(0)
     with pytest.raises(CommandError, match="unable to open database file. It may be busy"):
@@ -325,7 +325,7 @@ def test_a_primary_whose_log_is_empty_or_gone_answers(replicated):
 
 
 def test_promotion_in_place_of_an_empty_file(replicated):
-    """Whoever opens a file that is missing, as the running site does, leaves an empty one."""
+    """When the running site opens a missing file, SQLite creates an empty file."""
     for file in replicated.folder.glob("default*"):
         file.unlink()
     replicated["default"].touch()
@@ -348,7 +348,7 @@ def test_two_promotions_in_a_second_keep_two_files(replicated, lines, monkeypatc
 
 
 def test_two_promotions_at_a_time(replicated):
-    """The second would overwrite a primary that takes writes already."""
+    """The second promotion would overwrite a primary that already has new writes."""
     for file in replicated.folder.glob("default*"):
         file.unlink()
     with (
@@ -444,7 +444,7 @@ def reprice(apps, schema_editor):
 class Migration(migrations.Migration):
     dependencies = [("products", "0001_initial")]
     operations = [
-        migrations.RemoveField("product", "description"),  # SQLite: of no column in a trigger
+        migrations.RemoveField("product", "description"),  # refused while a trigger uses it
         migrations.RunPython(reprice),
         migrations.AlterField("product", "name", models.CharField(max_length=50)),
         migrations.CreateModel("Shelf", fields=[("id", models.BigAutoField(primary_key=True))]),
@@ -453,7 +453,7 @@ class Migration(migrations.Migration):
 
 
 def test_migrations_while_the_replicas_follow(manage):
-    """For the whole way: the commands in processes of their own, and Django's migrations."""
+    """A test of all parts together: each command in a separate process, and Django's migrations."""
     assert manage("migrate", "-v", "0").returncode == 0
     process = manage("replicate")
     assert (process.returncode, process.stdout) == (1, "")
@@ -482,4 +482,4 @@ def test_migrations_while_the_replicas_follow(manage):
         follower.communicate()
     process = manage("migrate", "-v", "0")
     process = manage("replicate")
-    assert process.stdout.startswith("replica1: 0 changes applied")  # nor another snapshot
+    assert process.stdout.startswith("replica1: 0 changes applied")  # and no other snapshot

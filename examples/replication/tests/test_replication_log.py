@@ -1,4 +1,4 @@
-"""Whatever is written to the primary, a replica gets; and what is not committed, it never gets."""
+"""A replica gets each change that is committed on the primary, and no other change."""
 
 import math
 from contextlib import suppress
@@ -12,7 +12,7 @@ from replication import log
 from replication.files import ReplicationError
 from tests.engines import only_sqlite
 
-pytestmark = only_sqlite("the app replication is for SQLite: a server replicates itself")
+pytestmark = only_sqlite("the app replication is for SQLite; a server has its own replication")
 
 ODD = log.quote('it\'s "odd"')
 SCRIPT = f"""
@@ -94,10 +94,10 @@ def test_a_statement_that_fails_half_way_is_not_in_the_log(pair):
         "INSERT OR IGNORE INTO thing (label) VALUES ('b'), ('new')",
         "INSERT INTO thing (id, label) VALUES (5, 'b') "
         "ON CONFLICT (label) DO UPDATE SET value = 'upsert'",
-        "UPDATE thing SET id = id + 10",  # its parts' keys follow
-        "UPDATE through SET a = a + 1",  # each takes the key that the next one has
+        "UPDATE thing SET id = id + 10",  # also updates the foreign keys of its parts
+        "UPDATE through SET a = a + 1",  # a row gets the old key of another row
         "UPDATE through SET b = upper(b)",  # the same key, in another case
-        "DELETE FROM thing WHERE id = 2",  # and its parts
+        "DELETE FROM thing WHERE id = 2",  # also deletes its parts
         "DELETE FROM thing",
         "UPDATE thing SET label = label",
     ],
@@ -122,7 +122,7 @@ def test_the_writer_does_not_notice(pair):
 
 @pytest.mark.parametrize("seed", range(8))
 def test_random_writes(pair, seed):
-    """Transactions of random statements, some rolled back; the replica steps in between."""
+    """Run transactions of random statements, and roll some back. In between, update the replica."""
     random = Random(seed)
 
     def key():

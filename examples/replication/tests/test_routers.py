@@ -1,4 +1,4 @@
-"""The router, and the traps of Django's own that it has to be right about."""
+"""The router, and the cases in Django that a router often gets wrong."""
 
 import pytest
 from django.contrib.auth.models import Group, Permission, User
@@ -21,7 +21,7 @@ def scope(shop):
 
 
 def write_elsewhere(model, **fields):
-    """Write as somebody else does, whose writes this scope need not see."""
+    """Write in a scope of another user. The scope of the test need not see this write."""
     with reading.scope():
         return model.objects.create(**fields)
 
@@ -87,11 +87,11 @@ def test_a_transaction_of_the_old_sort_does_so_too(scope):
         transaction.rollback()
         transaction.set_autocommit(True)
     with reading.scope(scope.positions()):
-        assert router.db_for_read(Product) == "default"  # what is read here is of one state
+        assert router.db_for_read(Product) == "default"  # to read one state of the data
 
 
 def test_refreshing_what_was_written_reads_it_from_where_it_was_written(shop):
-    """Also in a scope that did not write it: a replica may have an older state, or nothing."""
+    """This is true in other scopes too, because a replica may have an older row, or no row."""
     product = write_elsewhere(Product, name="Egg timer", description="", price=3)
     with reading.scope():
         product.refresh_from_db()
@@ -107,7 +107,7 @@ def test_refreshing_sees_what_the_scope_wrote_by_another_way(scope):
 
 
 def test_what_belongs_to_an_object_from_the_primary_is_read_there(shop):
-    """Else a deferred field or a foreign key of a row that is not replicated yet has no row."""
+    """A deferred field or a related row may not be on a replica yet, and would raise an error."""
     group = write_elsewhere(Group, name="clockmakers")
     with reading.scope():
         group = Group.objects.using("default").only("pk").get(pk=group.pk)
@@ -135,14 +135,14 @@ class Staff(User):
 
 
 def test_rights_are_never_read_from_a_replica(shop):
-    """Nor is the user's own row, which says whether the user may log in, and by which password."""
+    """The user's row is read from the primary too. It has the password and ``is_active``."""
     user = write_elsewhere(User, username="harrison")
     with reading.scope():
         assert User.objects.get(username="harrison").is_active
         assert User.objects.get_by_natural_key("harrison")._state.db == "default"
         models = [User, Staff, Group, Permission, User.groups.through, Group.permissions.through]
         assert {router.db_for_read(model) for model in models} == {"default"}
-        # What belongs to a user is not read from the primary because the user is.
+        # The user is always read from the primary. The user's reviews need not be.
         assert router.db_for_read(Review, instance=user) != "default"
 
 
@@ -202,7 +202,7 @@ def test_bulk_create_goes_to_the_primary_and_is_seen(scope):
     assert Product.objects.count() == 4
 
 
-@only_sqlite("a standby takes no write; the databases of a copy are none")
+@only_sqlite("on servers, the databases of the copy are no replicas, and accept writes")
 def test_migrating_a_replica_is_refused(manage):
     assert manage("migrate").returncode == 0
     (manage.folder / "replica1.sqlite3").write_bytes(b"")

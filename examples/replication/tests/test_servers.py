@@ -1,4 +1,4 @@
-"""The servers that tests start end with the test run, however that ends."""
+"""The servers that tests start are stopped at the end of the test run, even if it is killed."""
 
 import os
 import signal
@@ -33,7 +33,7 @@ def test_that_never_ends():
 
 @pytest.fixture(params=ENGINES)
 def run(request, tmp_path):
-    """Start a test run that has servers and does not end; return it."""
+    """Start a test run that starts servers and does not end. Return its process."""
     engine = ENGINES[request.param]
     try:
         engine.find_programs(Servers.__new__(engine))
@@ -49,7 +49,7 @@ def run(request, tmp_path):
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        # Whoever runs these tests in the background of a shell has it ignored.
+        # A shell that runs these tests in the background lets them ignore SIGINT.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     yield run
@@ -58,7 +58,7 @@ def run(request, tmp_path):
 
 
 def processes_in(folder):
-    """Return the commands of the processes that name a folder."""
+    """Return the commands of the running processes whose arguments contain the folder."""
     commands = subprocess.check_output(["ps", "-A", "-ww", "-o", "args"], text=True)
     return [command for command in commands.splitlines() if str(folder) in command]
 
@@ -81,7 +81,7 @@ def test_no_server_outlives_the_test_run(run, ctrl_c):
     assert any("Ready" in line for line in run.stdout)
     assert len(processes_in(folder)) >= 2 and folder.exists()
     if ctrl_c:
-        os.killpg(run.pid, signal.SIGINT)  # to all who have the terminal
+        os.killpg(run.pid, signal.SIGINT)  # a terminal sends it to all processes of the group
     else:
         run.kill()
     run.wait(60)
@@ -93,7 +93,7 @@ def test_nothing_is_left_of_servers_that_were_being_made(run):
     end = monotonic() + 20
     while not any(folder.glob("primary/*")) and monotonic() < end:
         sleep(0.05)
-    sleep(0.3)  # the program that makes it is at work
+    sleep(0.3)  # now the program that creates the data directory runs
     run.terminate()
     run.wait(60)
     check_that_nothing_is_left(folder)

@@ -1,6 +1,7 @@
-"""Threads and asyncio's tasks that write and read, with replicas that lag, die and come back.
+"""Threads and asyncio's tasks write and read, while replicas lag, fail and start again.
 
-Nobody may see a state older than what they wrote, nor an error. ``STRESS=1`` runs the long form.
+No worker may read a state that is older than its own write, or get an error. With ``STRESS=1``, the
+tests run longer.
 """
 
 import asyncio
@@ -31,12 +32,12 @@ from tests.shops import Files
 
 LONG = "STRESS" in os.environ
 OPERATIONS = 20_000 if LONG else 2_000  # writes and reads, by threads and tasks together
-DEATHS = 4  # of replicas, at least
-WORKERS = 4  # threads, and as many tasks
+DEATHS = 4  # the smallest number of failures of replicas
+WORKERS = 4  # the number of threads, and of tasks
 
 
 class Chaos:
-    """Lets replicas lag, by a time that changes, and die, and be there again."""
+    """Lets replicas lag for random times, makes them fail, and starts them again."""
 
     def __init__(self, shop, seed):
         self.shop = shop
@@ -56,12 +57,12 @@ class Chaos:
         return self.deaths < DEATHS and not self.stop.is_set()
 
     def victims(self):
-        """Return who dies next: mostly one of them, sometimes both."""
+        """Return the replicas that fail next: usually one, sometimes both."""
         return self.random.sample(["replica1", "replica2"], self.random.choice([1, 1, 2]))
 
 
 class ChaosOfFiles(Chaos):
-    """Applies the log, kills replicas, and makes them anew."""
+    """Applies the log, deletes or damages replicas, and creates them again."""
 
     def prepare(self):
         with connections["default"].cursor() as cursor:
@@ -70,7 +71,7 @@ class ChaosOfFiles(Chaos):
             snapshot.take(files.path_of("default"), replica)
 
     def applying(self):
-        """Apply for a while; then a replica dies; then it is there again."""
+        """Apply the log for a while. Then make replicas fail, and create them again."""
         primary, replicas = files.path_of("default"), files.replicas()
         with ExitStack() as stack:
             appliers = [
@@ -102,18 +103,18 @@ class ChaosOfFiles(Chaos):
         replica.write_bytes(b"The cuckoo has nested here." * 1000)
 
     def scribbled(self, replica):
-        """Under those who have it open."""
+        """Overwrite the start of the file, which other connections have open."""
         with replica.open("r+b") as file:
             file.write(b"The cuckoo has nested here." * 10)
 
     def emptied(self, replica):
-        """A table is gone: the position can be read, and the rows can't."""
+        """Drop a table, so that the position can be read, and the rows cannot."""
         with closing(sqlite3.connect(replica, timeout=10)) as connection:
             connection.execute("DROP TABLE products_product")
 
 
 class ChaosOfServers(Chaos):
-    """Holds replicas up, kills them with -9, and starts them again."""
+    """Pauses and resumes replicas, kills them with SIGKILL, and starts them again."""
 
     def prepare(self):
         for alias in "replica1", "replica2":
@@ -141,7 +142,7 @@ def chaos_of(shop, seed):
 
 
 class Worker:
-    """Counts a product of its own up, by all ways to write, and looks at it by all ways to read."""
+    """Increments the number in the name of its product, and reads it, each in several ways."""
 
     def __init__(self, number, seed):
         self.random = Random(f"{seed} {number}")
@@ -154,7 +155,7 @@ class Worker:
         return self.random.uniform(0, 0.03)
 
     def request(self):
-        """Be one request: some reads and writes. Returns how many there were."""
+        """Read and write several times, as one request does. Return how many times."""
         operations = self.random.randint(1, 6)
         with reading.scope(self.positions) as scope:
             for _ in range(operations):
@@ -194,9 +195,9 @@ class Worker:
             self.look_without_a_position()
 
     def iterate(self, rows):
-        """Return the rows; None when the replica died between the query and its rows.
+        """Return the rows, or None if the replica failed between the query and the fetch.
 
-        Then an iterator() says so, and when it is closed, by the driver's own error.
+        Then the iterator raises a DatabaseError. If closing it fails, the error is the driver's.
         """
         try:
             return list(rows.iterator(chunk_size=1))
@@ -204,7 +205,7 @@ class Worker:
             self.seen["broken iterator"] += 1
 
     def look_without_a_position(self):
-        """The control: what a plain split would have read here and now."""
+        """Count what a router without positions would have read now, as a control."""
         alias = self.random.choice(["replica1", "replica2"])
         rows = Product.objects.using(alias).filter(pk=self.pk)
         with suppress(DatabaseError):
@@ -212,7 +213,7 @@ class Worker:
             self.seen["control, stale" if stale else "control"] += 1
 
     async def request_in_a_task(self):
-        """The same, where each operation may be in a thread of its own."""
+        """Do the same as ``request()``. Each operation may run in a separate thread."""
         operations = self.random.randint(1, 6)
         with reading.scope(self.positions) as scope:
             for _ in range(operations):
@@ -277,13 +278,13 @@ def test_nobody_sees_a_stale_state_of_their_own_or_an_error(shop, settings, capl
     seen = sum((worker.seen for worker in threads + tasks), Counter())
     print(f"{done} operations, read from {dict(seen)}, {chaos.deaths} deaths of replicas")
     assert done >= OPERATIONS and chaos.deaths >= DEATHS
-    # It was not all done by the primary; and it would not have been right anyway.
+    # Both replicas answered queries, and the control shows that some replicas were stale.
     assert min(seen["replica1"], seen["replica2"]) > seen.total() / 100
     assert seen["control, stale"]
     assert any("is not read from" in message for message in caplog.messages)
 
 
-PAIRS = 20_000 if LONG else 400  # of a POST and a GET
+PAIRS = 20_000 if LONG else 400  # each is a POST and a GET
 
 SETTINGS = """
 from {module} import *
@@ -316,7 +317,7 @@ urlpatterns = [path("<int:pk>/", product)]
 
 @pytest.fixture
 def processes(shop, tmp_path):
-    """Two processes that serve the databases of ``shop`` by HTTP; yields their ports."""
+    """Start two processes that serve the databases of ``shop`` by HTTP. Yield their ports."""
     keys = ("ENGINE", "NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS")
     databases = {
         alias: {key: entry[key] for key in keys} | {"TEST": {"MIRROR": entry["TEST"]["MIRROR"]}}
@@ -382,7 +383,7 @@ def test_nor_does_a_browser_that_two_processes_serve(shop, processes):
             or (not seen["control, stale"] and monotonic() < end)
         ):
             ask("POST", f"name={done}")
-            # The control: who brings no position.
+            # The control: a GET without a position.
             if random.random() < 0.1:
                 kept = headers.copy()
                 headers.clear()

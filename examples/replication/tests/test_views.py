@@ -12,7 +12,7 @@ pytestmark = [
 
 @pytest.fixture(autouse=True)
 def one_replica(settings):
-    """So that it is known which of them is chosen."""
+    """Use one replica only, so that the test knows which replica is chosen."""
     settings.REPLICAS = {"default": ["replica1"]}
 
 
@@ -24,7 +24,7 @@ def write_reviews(product, author, count):
 
 
 def counts(response):
-    """The queries of each alias, as the foot of the page has them."""
+    """Return the number of queries of each alias, as in the footer of the page."""
     return response.wsgi_request.query_log.counts
 
 
@@ -35,7 +35,7 @@ def test_queries_of_the_list(client, author, rows):
         write_reviews(product, author, 2)
     assert counts(client.get("/")) == {"replica1": 2}
     client.force_login(author)
-    assert counts(client.get("/")) == {"default": 2, "replica1": 2}  # and a session and a user
+    assert counts(client.get("/")) == {"default": 2, "replica1": 2}  # + session, user
 
 
 @pytest.mark.parametrize("rows", [3, 60])
@@ -50,7 +50,7 @@ def test_queries_of_a_product(client, product, rows):
 
 def test_the_list_shows_ratings(client, product, author):
     Product.objects.create(name="Unloved metronome", description="", price=1)
-    write_reviews(product, author, 4)  # 1, 2, 3 and 4 of 5
+    write_reviews(product, author, 4)  # ratings 1, 2, 3 and 4
     page = client.get("/").content.decode()
     assert "2.5 of 5 in 4 reviews" in page
     assert page.count("no reviews yet") == 1
