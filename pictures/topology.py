@@ -62,8 +62,9 @@ class Box:
     reads: tuple[str, ...]
     writes: tuple[str, ...]
     tables: tuple[str, ...]
-    #: If the router needs a hint to choose one of `tables`: the reason.
+    #: If the router needs a hint to choose one of `tables`: what happens without a hint.
     split: str = ""
+    #: If the router raises an error for all reads or for all writes: a sentence.
     refuses: str = ""
 
     def edges(self) -> list[tuple[str, str]]:
@@ -231,11 +232,11 @@ def routes(model: dict) -> tuple:
     no_read, no_write = model["reads"]["raises"], model["writes"]["raises"]
     split = refuses = ""
     if no_read and no_write:
-        split = f"for a query without a hint the router raises {no_read}"
+        split = f"the router raises {no_read}"
     elif no_read or no_write:
-        refuses = f"to {'read' if no_read else 'write'} it raises {no_read or no_write}"
+        refuses = f"For a {'read' if no_read else 'write'}, the router raises {no_read or no_write}"
     elif len(tables) > 1 and reads == writes and not set(reads) & set(tables):
-        split = f"for a query without a hint Django uses {those(reads)}, which has no such table"
+        split = f"Django uses {those(reads)}, which has no such table"
     return reads, writes, tables, split, refuses
 
 
@@ -370,34 +371,40 @@ def describe(boxes: list[Box], databases: dict) -> str:
     sentences = [
         "; ".join(f"{those(aliases)} on {engine}" for engine, aliases in engines.items()),
         *(f"Replicated from {of}: {those(aliases)}" for of, aliases in primaries.items()),
-        *(f"{listed(box.names)}: {'; '.join(ways(box))}" for box in boxes),
+        *(sentence for box in boxes for sentence in ways(box)),
     ]
     used = {alias for box in boxes for _, alias in box.edges()}
     if idle := [
         alias for alias, at in databases.items() if not at["primary"] and alias not in used
     ]:
-        sentences.append(f"Nothing goes to {those(idle)}")
+        sentences.append(f"No model in the picture uses {those(idle, 'or')}")
     return " ".join(f"{sentence}." for sentence in sentences)
 
 
 def ways(box: Box) -> list[str]:
-    """Return the text for a box's models, as parts of a sentence."""
+    """Return sentences about a box's models."""
+    models, several = listed(box.names), len(box.names) > 1
+    subject = f"{models} {'are' if several else 'is'}"
     if box.split:
-        return ([f"split over {those(box.tables)}"] if box.tables else []) + [box.split]
+        over = [f"{subject} split over {those(box.tables)}"] if box.tables else []
+        return [*over, f"For a query of {listed(box.names, 'or')} without a hint, {box.split}"]
     if box.reads == box.writes:
-        found = [f"read from and written to {those(box.reads, 'or')}"]
+        routed = [f"read from and written to {those(box.reads, 'or')}"]
     else:
-        found = [f"read from {those(box.reads, 'or')}"] if box.reads else []
-        found += [f"written to {those(box.writes, 'or')}"] if box.writes else []
-    found += [box.refuses] if box.refuses else []
-    rest = [alias for alias in box.tables if alias not in box.reads + box.writes]
-    return found + ([f"with a table in {those(rest)} too"] if rest else [])
+        routed = [f"read from {those(box.reads, 'or')}"] if box.reads else []
+        routed += [f"written to {those(box.writes, 'or')}"] if box.writes else []
+    sentences = [f"{subject} {', and '.join(routed)}"]
+    sentences += [box.refuses] if box.refuses else []
+    if rest := [alias for alias in box.tables if alias not in box.reads + box.writes]:
+        tables = "have tables" if several else "has a table"
+        sentences.append(f"{models} also {tables} in {those(rest)}")
+    return sentences
 
 
 def those(aliases: tuple[str, ...] | list[str], word: str = "and") -> str:
     """Return the databases, or of very many the number, the first and the last."""
     if len(aliases) > MANY:
-        return f"{len(aliases)} databases ({aliases[0]} to {aliases[-1]})"
+        return f"{len(aliases)} databases (the first {aliases[0]}, the last {aliases[-1]})"
     return listed(aliases, word)
 
 
