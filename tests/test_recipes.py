@@ -6,9 +6,11 @@ This runs on SQLite, where a server's address and timeouts have no effect.
 """
 
 import ast
+import os
 import re
 import shlex
 import shutil
+import signal
 from itertools import takewhile
 from pathlib import Path
 
@@ -109,6 +111,9 @@ class Recipe:
                 if path in SETTINGS:
                     self.shown.append((self.folder / path, str(example.parsed).rstrip("\n") + "\n"))
         self.page.session.close()
+        # A process that the recipe leaves running would lock what a command of BEFORE changes.
+        for file in self.folder.glob("*.pid"):
+            os.kill(int(file.read_text()), signal.SIGTERM)
 
     def run_command(self, command: str, status: int) -> tuple[int, str, str]:
         """Like a session, but faster: in a process that has imported Django already."""
