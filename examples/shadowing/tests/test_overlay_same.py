@@ -1,7 +1,7 @@
-"""An overlaid table does what a plain one does: the same operations on both, at random.
+"""An overlaid table behaves like a plain table: random operations, the same on both.
 
-The plain tables are those of a writable copy of the snapshot. They are told to give the keys that
-the overlay gives, so that all can be compared as it is.
+The plain tables are in a writable copy of the snapshot. They get the same keys as the overlay, so
+that the test can compare all rows as they are.
 """
 
 import hashlib

@@ -1,8 +1,8 @@
 """The processes of the test in which reshard is killed: who writes, who reads, and who moves.
 
-Each is run in a folder that has the project and its databases: ``load.py ROLE SEED``. Those who
-write and read go on until there is a file ``stop``. What they did, and were told, is printed as
-JSON.
+Each role runs in a folder that has the project and its databases: ``load.py ROLE SEED``. Writers
+and readers go on until a file ``stop`` exists. They print their operations, and the answers that
+they got, as JSON.
 """
 
 import json

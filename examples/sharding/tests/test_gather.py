@@ -402,7 +402,7 @@ def test_rows_that_are_being_copied_do_not_count(customers):
     forget_map()
     rows = Customer.objects.order_by("pk")
     assert gather.count(rows) == 4 and gather.top(rows) == customers
-    # The switch, which a map that is still good for LEASE seconds knows nothing of.
+    # The switch. A process that read the map before may still use it for LEASE seconds.
     buckets.shard_map()
     buckets.Bucket.objects.filter(pk=first.bucket).update(alias="shard3", uncounted_on="shard0")
     assert [c._state.db for c in gather.top(rows)] == ["shard3", "shard1", "shard2", "shard3"]

@@ -536,7 +536,7 @@ def select(alias, sql):
 
 
 def check_databases(written):
-    """Compare what the databases have with what the writers were told, without a router."""
+    """Compare what the databases have with the answers that the writers got, without a router."""
     moving = "SELECT number FROM sharding_bucket WHERE uncounted_on IS NOT NULL"
     assert not select("default", moving)
     aliases = dict(select("default", "SELECT number, alias FROM sharding_bucket"))

@@ -186,7 +186,7 @@ def test_a_row_that_is_locked_keeps_its_bucket(shop):
             lambda: list(rows_to_lock.filter(pk=customer.pk).iterator()),
             lambda: list(rows_to_lock.using("shard1").values_list("pk")),
         ):
-            with pytest.raises(BucketMoving):  # it is on its way, though the rows are here still
+            with pytest.raises(BucketMoving):  # moving, though the rows are still here
                 read()
         with pytest.raises(BucketMoving, match="are on shard3, but the open transaction"):
             rows_to_lock.get(pk=other.pk)
