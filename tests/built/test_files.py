@@ -38,7 +38,7 @@ def test_each_example_and_each_app_that_is_copied_whole_is_offered():
     marked = {
         path.parent.name
         for path in EXAMPLES.glob("*/*/__init__.py")
-        if "To be copied whole" in (ast.get_docstring(ast.parse(path.read_text())) or "")
+        if "Copy the whole" in (ast.get_docstring(ast.parse(path.read_text())) or "")
     }
     assert marked
     offered = {path.stem for name, path in ZIPS.items() if "/" in name}

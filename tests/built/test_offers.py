@@ -37,7 +37,7 @@ def test_a_page_as_markdown_has_all_that_the_page_has(page):
     assert len(re.findall(r"^ *````*\w*$", text, re.M)) == 2 * len(blocks)
     prose = without_code(text)
     tabs = [p.text() for p in main.find("p") if "engine-name" in p.classes]
-    assert re.findall(r"^\*\*On (.+):\*\*$", prose, re.M) == tabs
+    assert re.findall(r"^ *\*\*On (.+):\*\*$", prose, re.M) == tabs
     headings = sum(len(list(main.find(f"h{level}"))) for level in range(1, 7))
     assert len(re.findall(r"^#+ ", prose, re.M)) == headings
     assert len(re.findall(r"^ *\|( --- \|)+$", prose, re.M)) == len(list(main.find("table")))
