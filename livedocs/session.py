@@ -71,9 +71,8 @@ class Session:
         self.events = self.folder.with_name("events")
         self.wanted: dict | None = None
         self.noted = 0  # How many characters of this file were read.
-        self.seen: dict | None = (
-            None  # The databases' last contents, if nothing changed them since.
-        )
+        # The databases' last contents, if nothing changed them since.
+        self.seen: dict | None = None
         self.interpreter: Interpreter | None = None
         # For each alias that was used, the database and version: {"default": "SQLite 3.40.1"}.
         self.databases: dict[str, str] = {}

@@ -30,6 +30,8 @@ MARK_UP = [
     (re.compile(r"`(?P<text>[^`<]+?)\s*<[^`]*>`__?"), r"\g<text>"),
     (re.compile(r"[*|`]"), ""),
 ]
+#: So few are never too many, however short a page is.
+FEW = 3
 #: f-strings are strings before Python 3.12.
 SAID = {tokenize.COMMENT, tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING)}
 WORD = re.compile(r"[A-Za-z][\w'’-]*|\d[\d.,:%]*")
@@ -125,18 +127,14 @@ def problems(path: Path) -> list[str]:
     if path.suffix == ".rst":
         for rule in RULES["often"]:
             matches = text.find(rule["words"])
-            most = max(FEW, rule["most"] * text.words / 1000)
+            most = int(max(FEW, rule["most"] * text.words / 1000))
             if len(matches) > most:
                 lines = ", ".join(str(number) for number, _ in matches)
                 found.append(
                     f"{path}: {rule['name']}: {len(matches)} in {text.words:,} words, and "
-                    f"{most:.0f} are enough: lines {lines}"
+                    f"{most} are enough: lines {lines}"
                 )
     return found
-
-
-#: So few are too many on no page, however short.
-FEW = 3
 
 
 if __name__ == "__main__":
