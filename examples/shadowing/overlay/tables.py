@@ -265,7 +265,11 @@ class OverlaidTable:
         )
 
     def put(self, row, gone, base=None, where="true"):
-        """A statement for a trigger: write a local row, and its base if the row is new here."""
+        """Return a statement for a trigger, which writes a local row.
+
+        If the overlay has no row with this key yet, the statement also stores `base`, the values of
+        the snapshot's row.
+        """
         names = f"{listing(self.columns)}, {GONE}"
         values = f"{row}, {gone}"
         if base:
@@ -283,8 +287,8 @@ class OverlaidTable:
         """Return a SELECT of some columns of all rows: the fastest form to read the whole table.
 
         There are few local rows, compared to the snapshot. This form reads the snapshot in ranges,
-        each between two local keys. The view looks for a local row at each row of the snapshot.
-        This works for integer keys only.
+        each between two local keys. The view, in contrast, looks for a local row for each row of
+        the snapshot. The form with ranges works for integer keys only.
         """
         return (
             f"SELECT {listing(columns, 't.')} FROM (SELECT {self.key} AS above, "

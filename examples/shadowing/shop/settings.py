@@ -31,7 +31,7 @@ DATABASE_ROUTERS = ["shop.routers.VendorRouter", "overlay.routers.ShadowRouter"]
 # Models whose whole tables are local. The label of an app stands for all of its models. A developer
 # has their own users and sessions.
 SHADOWED = ["admin", "auth", "contenttypes", "sessions", "reviews.Review"]
-# Models of which single rows are local, over the snapshot's rows.
+# Models that have some local rows. These rows replace the snapshot's rows.
 OVERLAID = ["products.Category", "products.Product", "listings.Listing"]
 # All other models are read from the snapshot, and can't be written.
 

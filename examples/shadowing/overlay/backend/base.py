@@ -26,7 +26,8 @@ class Cursor(base.SQLiteCursorWrapper):
 
     @property
     def rowcount(self):
-        # Not total_changes alone: for a table with triggers it also counts the rows they change.
+        # SQLite's own count is used first, because total_changes also counts the rows that a
+        # table's triggers change.
         return super().rowcount or self.changes
 
 
