@@ -57,16 +57,17 @@ def promoting(shard, replica, force=False):
         here = set(found.buckets(shard))
         with errors_in_one_line(replica):
             held = set(HeldBucket.objects.using(replica).values_list("number", flat=True))
-            # A shard that was promoted already counts as behind: its new log tells nothing.
+            # A shard that was promoted already has a new log. The log can't show whether the shard
+            # had reached the position. So treat this shard as behind.
             behind = replica == shard or (
                 position is not None and not health.reached(replica, position)
             )
             rows = buckets_with_rows(replica) if behind else set()
             returned = (held | rows) - here if behind else set()
-        # Buckets that have come to the shard, but not to the replica. Each bucket is deleted in one
-        # transaction, so the shard that it came from has all of its rows, or none. (A replica that
-        # isn't behind has the rows of each bucket that it doesn't hold: the bucket is about to
-        # leave, or has come, and all of its rows were copied.)
+        # Buckets that have come to the shard, but not to the replica. The old shard has all rows of
+        # a bucket or none, because it deletes them in one transaction. (A replica that isn't behind
+        # lacks no rows, even if HeldBucket lacks a bucket. Then the bucket is about to leave, or it
+        # has come, and all of its rows were copied.)
         lacking = here - held if behind else set()
         back = {n for n in lacking & found.moving.keys() if has_rows(n, found.moving[n])}
         lost = lacking - back

@@ -34,12 +34,12 @@ def readable_from(alias):
     global _cache
     current = shard_map()
     if current.moving:
-        # As alias_of() does, query default. The router calls alias_of() first, so the positions
-        # are not older than its answer.
+        # Some bucket is moving, so query default. The router has called alias_of(), which does the
+        # same. So the position is not older than the alias that alias_of() returned.
         return positions_of([alias]).get(alias)
     cached = _cache
     if cached[0] is not current:
-        # Read after the map: they may be newer than the map, but not older.
+        # The positions are read after the map, so they are never older than the map.
         _cache = cached = current, positions_of(settings.SHARDS)
     return cached[1].get(alias)
 
@@ -50,7 +50,7 @@ def positions_of(shards):
 
 
 def note_positions(sender, shards, **kwargs):
-    """Receive ``placement_changing``: note a position of each shard, after its last commit."""
+    """Receive ``placement_changing``: store the position of each shard's last commit."""
     for alias in sorted(shards & settings.REPLICAS.keys()):
         with errors_in_one_line(alias):
             position = health.position().written(connections[alias])

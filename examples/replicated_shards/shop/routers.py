@@ -12,8 +12,8 @@ class ShopRouter:
     """Choose first by function, then by shard, then by role.
 
     The app of a model determines its database, or that it is on the shards. The key of a row
-    determines its shard. Writes go to the shard's primary. Reads go to a replica of the shard that
-    is suitable for this reader. If no replica is suitable, they go to the primary too.
+    determines its shard. Writes go to the shard's primary. Reads go to a replica of this shard, if
+    a replica is suitable for this reader. Otherwise, reads go to the primary too.
     """
 
     databases = {"reviews": "reviews"}  # by app label
@@ -35,7 +35,7 @@ class ShopRouter:
         if instance is not None and instance._state.db == primary:
             # The replicas may not have its related rows or its newest values yet.
             return primary
-        # Buckets may have moved. A replica must have reached this position to agree with the map.
+        # After a move of buckets, only a replica that has reached this position has the right rows.
         return reading.database(primary, since=readable_from(primary))
 
     def allow_relation(self, obj1, obj2, **hints):

@@ -8,8 +8,8 @@ def database(alias, mode="rwc", **more):
     return {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": f"{(BASE_DIR / f'{alias}.sqlite3').as_uri()}?mode={mode}",
-        # Transactions wait for each other. By default, one that reads first and then writes fails
-        # if another has written in between.
+        # Transactions wait for each other. By default, a transaction that reads first and then
+        # writes fails if another transaction has written in between.
         "OPTIONS": {"transaction_mode": "IMMEDIATE"},
         **more,
     }
@@ -17,9 +17,9 @@ def database(alias, mode="rwc", **more):
 
 SHARDS = ["shard0", "shard1"]
 REPLICAS = {shard: [f"{shard}_replica1", f"{shard}_replica2"] for shard in SHARDS}
-# First by function, then by shard, then by role. default has the tables that are not sharded, such
-# as products, users and the shard map. The replicas are opened read-only, so no bug can write to
-# them.
+# The data is split by function, and then by shard. Each shard has replicas. default has the tables
+# that are not sharded, such as products, users and the shard map. The replicas are opened
+# read-only, so no bug can write to them.
 DATABASES = {
     "default": database("default"),
     "reviews": database("reviews"),
@@ -34,7 +34,7 @@ SHARDED_APPS = {"customers"}  # app labels
 DATABASE_ROUTERS = ["shop.routers.ShopRouter"]
 DIRECTORY_OWNER = "customers.Customer"  # its e-mail addresses are unique over all shards
 
-REPLICA_POSITION = "replicas.positions.LogPosition"  # for SQLite: each engine has its class
+REPLICA_POSITION = "replicas.positions.LogPosition"  # for SQLite: other engines need other classes
 REPLICA_MAX_LAG = 60  # seconds: a replica that is further behind is not read from
 REPLICA_RETRY = 10  # seconds after which a skipped replica is tried again
 
