@@ -36,11 +36,11 @@ class Catalogue:
     """A sequence of articles, each with its ``listing``. ``Paginator`` accepts it like a queryset.
 
     ``theirs`` is a ``Q`` of an article's columns, and ``ours`` a ``Q`` of a listing's columns. The
-    default of both is no condition. ``order_by`` is the name of one column: for a listing's column
-    with the prefix ``listing__``, and for descending order with a "-" before it. The rows are those
-    of ``article LEFT JOIN listing``: an article without a listing meets no condition of ``ours``,
-    and is last in the order of a listing's column, as is an article whose column is NULL. Articles
-    with equal values are ordered by their number.
+    default of both is no condition. ``order_by`` names one column. A listing's column has the
+    prefix ``listing__``. A "-" before the name means descending order. The rows are those of
+    ``article LEFT JOIN listing``. An article without a listing meets no condition of ``ours``. In
+    the order of a listing's column, articles without a listing, or with NULL in this column, are
+    last. Articles with equal values are ordered by their number.
     """
 
     def __init__(self, theirs=None, ours=None, order_by="number"):
@@ -74,6 +74,6 @@ class Catalogue:
         in_order = [
             number
             for number in ordered.values_list("article_number", flat=True)
-            if number in articles  # not if it is deleted, or doesn't meet the condition `theirs`
+            if number in articles  # A missing article is deleted, or doesn't meet `theirs`.
         ]
         return list(dict.fromkeys([*in_order, *articles]))

@@ -52,7 +52,7 @@ class ShadowRouter:
 
     def db_for_write(self, model, **hints):
         if not self.is_local(model):
-            # The object that DatabaseCache asks with has no `label`.
+            # The object that DatabaseCache passes has no `label`.
             concrete = getattr(model._meta, "concrete_model", model)
             label = getattr(concrete._meta, "label", ".".join(names(model)))
             raise NotLocal(
@@ -63,9 +63,9 @@ class ShadowRouter:
         return settings.LOCAL_DATABASE
 
     def allow_relation(self, obj1, obj2, **hints):
-        # Both databases have the keys of one site, so rows of both may refer to each other.
+        # A key means the same row in both databases, so rows of both may refer to each other.
         return True
 
     def allow_migrate(self, db, app_label, model_name=None, **hints):
-        # The engine makes the overlaid tables. RunPython and RunSQL pass no model.
+        # The engine makes the overlaid tables. RunPython and RunSQL pass only the app's label.
         return db == settings.LOCAL_DATABASE and is_named(settings.SHADOWED, app_label, model_name)
