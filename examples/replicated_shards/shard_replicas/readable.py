@@ -50,7 +50,7 @@ def positions_of(shards):
 
 
 def note_positions(sender, shards, **kwargs):
-    """Receive ``placement_changing``: store the position of each shard's last commit."""
+    """Receive ``placement_changing``: for each shard, store a position after the last commit."""
     for alias in sorted(shards & settings.REPLICAS.keys()):
         with errors_in_one_line(alias):
             position = health.position().written(connections[alias])
