@@ -13,7 +13,7 @@ DATABASES = {
             # Transactions wait for each other. By default, one that reads first and then writes
             # fails if another has written in between.
             "transaction_mode": "IMMEDIATE",
-            # Readers do not wait for writers.
+            # Readers do not wait for writers. NORMAL: a power failure can undo the last commits.
             "init_command": "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL",
         },
     }
