@@ -22,7 +22,7 @@ NO_PROSE = {
 DIRECTIVE = re.compile(r"[\s*-]*\.\. (?P<name>[a-z-]+):: *(?P<rest>.*)")
 OPTION = re.compile(r"\s*:(?P<name>[\w-]+):(?: +(?P<rest>.*))?$")
 #: Options and fields that a reader sees as sentences.
-SENTENCES = {"what", "when", "not", "cost", "engines"}
+SENTENCES = {"what", "when", "not", "cost", "engines", "fix"}
 UNDERLINE = re.compile(r"\s*(?P<line>[=\-~^#*+])(?:(?P=line)|\s){2,}$")
 MARK_UP = [
     (re.compile(r"``.+?``"), "X"),  # an identifier is a word of its own, which no rule names

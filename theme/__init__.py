@@ -155,6 +155,7 @@ def setup(app: Sphinx) -> dict:
     app.connect("build-finished", list_pages)
     app.setup_extension("theme.files")
     app.setup_extension("theme.glance")
+    app.setup_extension("theme.traps")
     app.setup_extension("theme.search")
     app.setup_extension("theme.markdown")
     return {"parallel_read_safe": True, "parallel_write_safe": True, "env_version": 1}
