@@ -17,7 +17,7 @@ ENGINES := postgresql mariadb mixed
 
 ON_ENGINE = $(if $(ENGINE),$(BIN)/python -m livedocs.servers $(ENGINE) --)
 
-.PHONY: help site test suites driver no-engine stress bench pdf epub html slides serve format lock clean usable
+.PHONY: help site test suites driver no-engine stress bench hints pdf epub html slides serve format lock clean usable
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## / ## /' | awk -F ' ## ' '{ printf "make %-8s %s\n", $$1, $$2 }'
@@ -83,6 +83,21 @@ ifndef ENGINE
 	$(BENCH)/bin/python -m benchmarks.shadowing
 	$(BENCH)/bin/python -m benchmarks.one_database
 endif
+
+# The newest patch release of each. A release that is added here is in the matrix of docs/hints.rst.
+DJANGOS := 5.2 6.0 6.1
+
+hints: $(DJANGOS:%=pictures/hints/django-%.json) ## record what each release of Django asks a router, into pictures/hints
+
+# Django 6.0 and later need Python 3.12.
+pictures/hints/django-%.json: FORCE | usable
+	$(if $(call runs,import sys; assert sys.version_info >= (3, 12)),,$(error Python $(VERSION) is too old for Django 6: name 3.12 or later: make hints PYTHON=python3.13))
+	test -d .venv/django-$* || $(PYTHON) -m venv .venv/django-$*
+	.venv/django-$*/bin/python -m pip install -q --disable-pip-version-check --upgrade "Django==$*.*"
+	.venv/django-$*/bin/python pictures/hints/record.py > .venv/django-$*/hints.json
+	mv .venv/django-$*/hints.json $@
+
+FORCE:
 
 pdf: site ## print the deck and a handout with its notes as PDF files, which the site then links to
 	$(BIN)/python slides/to_pdf.py $(SITE)/slides
