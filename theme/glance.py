@@ -10,7 +10,8 @@
 
 ``:when:``, ``:not:`` and ``:cost:`` may be left out. The time to read the page is calculated from
 the number of words in prose, code, tables, and the first tab of each group. If a page has more
-words than `MOST`, the build warns.
+words than `MOST`, the build warns. A table with the class ``data`` is not counted: a reader looks up
+a row there, and does not read the table.
 """
 
 from docutils import nodes
@@ -57,9 +58,13 @@ def words_of(node: nodes.Node) -> int:
     """Return how many words a reader sees, with one tab of each group."""
     if isinstance(node, nodes.Text):
         return len(node.split())
-    if isinstance(node, nodes.Invisible) or is_later_tab(node):
+    if isinstance(node, nodes.Invisible) or is_later_tab(node) or is_data(node):
         return 0
     return sum(map(words_of, node.children))
+
+
+def is_data(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.table) and "data" in node["classes"]
 
 
 def is_later_tab(node: nodes.Node) -> bool:
