@@ -317,7 +317,8 @@ GROUPS: dict[str, list[Call]] = {
         ),
         Call("Note(content_type_id=book_type.pk, object_id=1).about"),
         Call("note.content_type"),
-        Call("tag.parent"),
+        Call("tag.parent", note="the key is null"),
+        Call("child.parent"),
         Call("author.archived_set.count()"),
     ],
     "writing relations": [
@@ -528,6 +529,7 @@ GROUPS: dict[str, list[Call]] = {
         Call("list(User.objects.with_perm('library.add_book'))"),
         Call("user.groups.add(group)"),
         Call("list(user.groups.all())"),
+        Call("user.groups.count()", note="``Group`` has a manager of its own class"),
         Call("user.user_permissions.clear()"),
         Call("user.check_password('tea')"),
         Call(

@@ -455,8 +455,8 @@ def asynchronous(code: str, known: dict) -> str | None:
             function.id = f"a{name}"
             return f"await {ast.unparse(call)}"
         case ast.Call(ast.Attribute(owner, name) as function) as call:
-            method = getattr(type(evaluate(owner, known)), f"a{name}", None)
-            if inspect.iscoroutinefunction(method):
+            method = getattr(type(evaluate(owner, known)), f"a{name}", print)
+            if inspect.iscoroutinefunction(inspect.unwrap(method)):
                 function.attr = f"a{name}"
                 return f"await {ast.unparse(call)}"
     return None
@@ -509,10 +509,6 @@ def ask(recorder: Recorder, folder: Path, call, form: str | None = None) -> tupl
                 manager = ContentType.objects.db_manager(alias)
                 manager.get_for_models(*apps.get_models())
         exec(call.before, known)
-        if form is None:
-            later = asynchronous(call.code, known)
-            if later:  # Finding the form has perhaps read a relation.
-                return ask(recorder, folder, call, call.code)[0], later
         recorder.start()
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             try:
@@ -520,8 +516,8 @@ def ask(recorder: Recorder, folder: Path, call, form: str | None = None) -> tupl
             except (Exception, SystemExit) as error:
                 raise RuntimeError(f"this call failed: {form or call.code}") from error
         asked = recorder.asked(call.vague)
-        recorder.start()
-    return asked, None
+        later = asynchronous(call.code, known)
+    return asked, later
 
 
 def record(recorder: Recorder, folder: Path) -> dict:
