@@ -104,6 +104,12 @@ def test_no_call_is_in_a_group_twice(known):
         assert len(set(keys)) == len(keys)
 
 
+def test_the_page_names_the_asynchronous_forms_that_ask_otherwise(known):
+    rows = [call for calls in known["groups"].values() for call in calls if "async_asked" in call]
+    names = [re.search(r"\.(a\w+)\(", row["async"])[1] for row in rows]
+    assert names == ["acount", "aexists", "alogin"]
+
+
 @pytest.mark.parametrize("release", recorded())
 def test_the_calls_reach_each_question_in_django(release):
     data = recorded()[release]
