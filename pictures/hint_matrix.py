@@ -5,7 +5,9 @@ each release. ``make hints`` records them again. This module only reads these fi
 """
 
 import json
+import re
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from docutils import nodes
@@ -14,6 +16,8 @@ from sphinx.util.docutils import SphinxDirective
 HERE = Path(__file__).parent / "hints"
 #: In place of a list of questions: the release has no such call.
 MISSING = None
+#: A place between the signs of code where a line may end.
+BREAKS = re.compile(r"(?<=[\[{=/])(?=[^ =])")
 HEADS, WIDTHS = ("Call", "Questions to the router"), (45, 55)
 
 
@@ -157,7 +161,12 @@ def questions(asked: list[str] | None) -> list[nodes.paragraph]:
 
 
 def code(text: str) -> nodes.literal:
-    return nodes.literal(text, text)
+    """Return the code. A browser may begin a new line where a name or a string begins."""
+    parts = [nodes.Text(part) for part in BREAKS.split(text)]
+    breaks = [nodes.raw("", "<wbr/>", format="html") for _ in parts[1:]]
+    return nodes.literal(
+        text, "", parts[0], *chain.from_iterable(zip(breaks, parts[1:], strict=True))
+    )
 
 
 def entry(*content: nodes.Node) -> nodes.entry:
