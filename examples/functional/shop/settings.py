@@ -24,6 +24,7 @@ INSTALLED_APPS = [
     "shop",  # has templates, a stylesheet and a check, but no models
     "products",
     "reviews",
+    "multidb_checks",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
