@@ -10,8 +10,8 @@ from django.db import DEFAULT_DB_ALIAS, connections, router
 from django.db.models import Model
 
 #: How often a router is asked. If it chooses between two aliases at random, all answers are the
-#: same for 1 of 500 models.
-TIMES = 10
+#: same for 1 of 500,000 models.
+TIMES = 20
 DUMMY = "django.db.backends.dummy"
 #: Keys of OPTIONS with which two entries with the same address can be different databases.
 OPTIONS = ("service", "options", "init_command", "read_default_file", "read_default_group")
