@@ -7,13 +7,15 @@ from urllib.parse import unquote
 
 from django.db import transaction
 
-#: For each vendor one query: table, whether it is a table and not a view, column. These queries
+#: For each vendor one query: name, whether it is a table, column. A view, a foreign table and a
+#: virtual table of SQLite are no tables, and may have other columns than the model. These queries
 #: read only the catalogue, so they wait for no lock on a table.
 QUERIES = {
     "sqlite": """
-        SELECT m.name, 1, c.name FROM sqlite_master AS m
-        JOIN pragma_table_xinfo(m.name) AS c WHERE m.type = 'table'
-        UNION ALL SELECT name, 0, NULL FROM sqlite_master WHERE type = 'view'
+        SELECT m.name, 1, c.name FROM sqlite_master AS m JOIN pragma_table_xinfo(m.name) AS c
+        WHERE m.type = 'table' AND m.sql NOT LIKE 'CREATE VIRTUAL TABLE%'
+        UNION ALL SELECT name, 0, NULL FROM sqlite_master
+        WHERE type = 'view' OR sql LIKE 'CREATE VIRTUAL TABLE%'
     """,
     "postgresql": """
         SELECT c.relname, c.relkind IN ('r', 'p'), a.attname FROM pg_catalog.pg_class AS c
@@ -36,7 +38,7 @@ QUERIES = {
 
 @dataclass
 class Table:
-    """A table or a view, as it is in the database. The names of columns are in lower case."""
+    """A table, or something that is read like a table. Names of columns are in lower case."""
 
     is_table: bool
     columns: set[str] = field(default_factory=set)

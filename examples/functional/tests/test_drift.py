@@ -302,6 +302,13 @@ def test_views(things):
     assert things.drift(status=0) == ["reviews: 4 tables, nothing differs."]
 
 
+@only_sqlite("other engines have no virtual tables")
+def test_a_virtual_table(things):
+    """Its columns are those of its module, for example of the full-text search."""
+    things.sql("DROP TABLE trial_heavy", "CREATE VIRTUAL TABLE trial_heavy USING fts5(words)")
+    assert things.drift(status=0) == ["reviews: 4 tables, nothing differs."]
+
+
 def test_squashed_migrations(things):
     """The records of the replaced migrations stay, although their files are gone."""
     later = "    dependencies = [('trial', 'ma')]\n"
