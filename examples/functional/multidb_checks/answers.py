@@ -88,13 +88,24 @@ def ask(question: str, model: type[Model]) -> Answer:
 
 
 def ask_migrate(alias: str, app_label: str, **hints) -> tuple[bool, Any]:
-    """Return whether the routers allow a migration, and the router that said so, or None."""
+    """Return whether the routers allow a migration, and the router that said so, or None.
+
+    A router that raises an error allows nothing.
+    """
     for item in router.routers:
-        if method := getattr(item, "allow_migrate", None):
-            allowed = method(alias, app_label, **hints)
-            if allowed is not None:
-                return bool(allowed), item
+        allowed = allow_migrate(item, alias, app_label, **hints)
+        if allowed is not None:
+            return bool(allowed), item
     return True, None
+
+
+def allow_migrate(item: Any, alias: str, app_label: str, **hints) -> bool | None:
+    """Ask one router. None means that it leaves the answer to the next router."""
+    method = getattr(item, "allow_migrate", None)
+    try:
+        return method(alias, app_label, **hints) if method else None
+    except Exception:
+        return False
 
 
 def hints_of(model: type[Model]) -> dict:
@@ -135,9 +146,8 @@ class Routing:
         return [
             item
             for item in router.routers
-            if hasattr(item, "allow_migrate")
-            and any(
-                item.allow_migrate(alias, model._meta.app_label, **hints_of(model)) is False
+            if any(
+                allow_migrate(item, alias, model._meta.app_label, **hints_of(model)) is False
                 for alias in connections
                 for model in self.models
             )

@@ -6,7 +6,6 @@ from textwrap import dedent
 
 from django.apps import apps
 from django.core.checks import Warning
-from django.db import router
 from django.db.migrations import RunPython, RunSQL, SeparateDatabaseAndState
 from django.db.migrations.loader import MigrationLoader
 
@@ -20,8 +19,13 @@ ALIAS = {"schema_editor", "using", "alias", "db_alias", "db_manager", "database"
 QUERIES = {"objects", "_default_manager", "_base_manager", "call_command", "connection"}
 
 
-def data_operations():
-    """Yield each ``RunPython`` and ``RunSQL`` of the installed apps, with its migration."""
+def data_operations(routing):
+    """Yield each ``RunPython`` and ``RunSQL`` of the installed apps, with its migration.
+
+    With one database nothing can go wrong, so nothing is yielded.
+    """
+    if len(routing.databases) < 2:
+        return
     loader = MigrationLoader(None, load=False, ignore_no_migrations=True)
     try:
         loader.load_disk()
@@ -45,14 +49,14 @@ def check_by_model(**kwargs):
     """Check that the router stops data migrations where it allows no table of their app."""
     routing = Routing()
     found = []
-    for migration, operation in data_operations():
+    for migration, operation in data_operations(routing):
         models = [
             m for m in apps.get_app_config(migration.app_label).get_models() if makes_table(m)
         ]
         for alias in routing.databases:
             if (
                 models
-                and router.allow_migrate(alias, migration.app_label, **operation.hints)
+                and ask_migrate(alias, migration.app_label, **operation.hints)[0]
                 and not any(ask_migrate(alias, m._meta.app_label, **hints_of(m))[0] for m in models)
             ):
                 found.append((alias, str(migration)))
@@ -70,13 +74,13 @@ def check_by_model(**kwargs):
 def check_alias(**kwargs):
     """Check that each function of ``RunPython`` sends its queries to the migrated database."""
     routing = Routing()
-    for migration, operation in data_operations():
+    for migration, operation in data_operations(routing):
         if not isinstance(operation, RunPython) or not is_own(migration.__module__):
             continue
         databases = {
             alias
             for alias in routing.databases
-            if router.allow_migrate(alias, migration.app_label, **operation.hints)
+            if ask_migrate(alias, migration.app_label, **operation.hints)[0]
         }
         if len(databases) < 2:
             continue
@@ -103,9 +107,7 @@ def forgets_alias(function):
     definition = next((node for node in nodes if isinstance(node, kinds)), None)
     if definition is None:
         return False
-    first, second = [arg.arg for arg in definition.args.args[:2]] + [None] * (
-        2 - len(definition.args.args[:2])
-    )
+    first, second, *_ = [*(arg.arg for arg in definition.args.args), None, None]
     names = set()
     for node in ast.walk(definition):
         if isinstance(node, ast.Name):

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field
 
 from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections, router
+from django.db import DEFAULT_DB_ALIAS, Error, connections, router
 from django.db.migrations.exceptions import InconsistentMigrationHistory, NodeNotFoundError
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
@@ -52,9 +52,13 @@ def report_on(alias):
         try:
             with read_only(connection):
                 compare(report, connection)
-        except (DatabaseError, ImproperlyConfigured) as error:
+        except (Error, ImproperlyConfigured) as error:
             line = " ".join(str(error).split())
-            report.add("unavailable", f"The database does not answer: {line}", "Start the server.")
+            report.add(
+                "unavailable",
+                f"The database does not answer: {line}",
+                "See whether the server runs, and whether the entry in DATABASES is right.",
+            )
     if report.differences and (primary := mirrored(alias)) != alias:
         for difference in report.differences:
             difference.hint = (
@@ -94,12 +98,12 @@ def allowed_models(connection):
     ]
 
 
-def names_of(model):
+def with_tables(model):
     """Return the models whose tables belong to a model: itself and its many-to-many tables."""
     return [model] + [
         through
         for field in model._meta.local_many_to_many
-        if (through := field.remote_field.through)._meta.auto_created
+        if (through := getattr(field.remote_field, "through", None)) and through._meta.auto_created
     ]
 
 
@@ -121,7 +125,7 @@ def compare(report, connection):
         report.note = "The routers allow no table in it, so it is not compared."
         return
     tables = tables_of(connection)
-    here = [model for owner in allowed for model in names_of(owner)]
+    here = [model for owner in allowed for model in with_tables(owner)]
     report.tables = sorted(table_of(model) for model in here if table_of(model) in tables)
 
     compare_records(report, loader, recorded)
@@ -138,7 +142,7 @@ def compare(report, connection):
         model
         for owner in filter(makes_table, apps.get_models())
         if owner not in allowed
-        for model in names_of(owner)
+        for model in with_tables(owner)
         if (table := tables.get(table_of(model))) and table.is_table
         if table_of(model) not in known
     ]

@@ -76,11 +76,14 @@ def crosses(routing, field):
     model, other = field.model, field.related_model
     if not field.many_to_many:
         return apart(routing, model, other)
-    through = field.remote_field.through
-    return (
-        apart(routing, model, other)
-        or apart(routing, through, model)
-        or apart(routing, through, other)
+    through = getattr(field.remote_field, "through", None)
+    between = [model, other] if isinstance(through, type) else []
+    return next(
+        filter(
+            None,
+            [apart(routing, model, other), *(apart(routing, through, end) for end in between)],
+        ),
+        None,
     )
 
 

@@ -143,14 +143,18 @@ def first_refused(routing, model, other):
         for alias in sorted(aliases_of(routing, other)):
             if alias != its and rows_of(alias) == rows_of(its):
                 try:
-                    value, instance = other(), model()
-                    value._state.db, instance._state.db = alias, its
-                    allowed = router.allow_relation(value, instance)
+                    allowed = router.allow_relation(empty(other, alias), empty(model, its))
                 except Exception:
                     return None  # a model or a router that needs more than an empty object
                 if not allowed:
                     return alias, its
     return None
+
+
+def empty(model, alias):
+    """Return an object as if read from this database. No default is called: it could query."""
+    names = [field.attname for field in model._meta.concrete_fields]
+    return model.from_db(alias, names, [None] * len(names))
 
 
 def aliases_of(routing, model):
