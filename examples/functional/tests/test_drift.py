@@ -392,8 +392,8 @@ def test_json(project):
 
 
 def test_an_unknown_alias():
-    with pytest.raises(CommandError, match="invalid choice: 'revews'"):
-        call_command("drift", "--database=revews")
+    with pytest.raises(CommandError, match="invalid choice: 'ratings'"):
+        call_command("drift", "--database=ratings")
 
 
 @only_sqlite("the files are compared")

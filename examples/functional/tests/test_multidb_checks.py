@@ -247,12 +247,12 @@ def test_a_key_from_a_shard_to_a_table_that_each_shard_has(routers, review_of_pr
 
 
 def test_an_alias_that_does_not_exist(routers):
-    routers(ByApp(products="revews"))
+    routers(ByApp(products="ratings"))
     messages = found()["E006"]
     assert len(messages) == 2  # for reads and for writes
     assert messages[0] == (
-        f'db_for_read() of {__name__}.ByApp returns "revews" for products.Product, '
-        'but DATABASES has no entry "revews".'
+        f'db_for_read() of {__name__}.ByApp returns "ratings" for products.Product, '
+        'but DATABASES has no entry "ratings".'
     )
 
 
