@@ -85,7 +85,7 @@ def check_alias(**kwargs):
         if len(databases) < 2:
             continue
         for function in filter(None, (operation.code, operation.reverse_code)):
-            if function is not RunPython.noop and forgets_alias(function):
+            if forgets_alias(function):
                 yield Warning(
                     f"{function.__name__}() of the migration {migration} is run in "
                     f"{quoted(databases)}, but does not mention schema_editor. So its queries go "

@@ -243,6 +243,17 @@ def test_a_key_from_a_shard_to_a_table_that_each_shard_has(routers, review_of_pr
     assert found() == {}
 
 
+def test_a_router_that_always_says_true_does_not_choose(routers, review_of_product):
+    """The table of products is in both databases, but its rows are in one of them."""
+
+    class AlwaysTrue(FunctionalRouter):
+        def allow_migrate(self, db, app_label, **hints):
+            return True
+
+    routers(AlwaysTrue())
+    assert "reviews.Review.product" in found()["E001"][0]
+
+
 # Routers
 
 
