@@ -292,6 +292,14 @@ def test_a_table_that_an_unmanaged_model_uses_too(things):
     assert line.startswith('reviews: Table auth_user of the app "auth" exists')
 
 
+def test_a_table_that_a_model_of_another_database_names_too(project):
+    table = "    class Meta:\n        db_table = 'reviews_review'\n"
+    project.app(f"class Old(models.Model):\n{table}")
+    with (project.folder / "shop/trial.py").open("a") as file:
+        file.write("Router.databases = {'reviews': 'reviews'}\n")
+    assert project.drift(status=0) == ["reviews: 1 table, nothing differs."]
+
+
 def test_views(things):
     """A view in place of a table is a table, and a view of another app is nobody's mistake."""
     things.sql(
