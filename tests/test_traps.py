@@ -71,7 +71,7 @@ def test_an_entry_begins_with_its_fix_and_its_tickets(build):
         "without a fix": ("   :fix: Set ``timeout``.\n", "", "a trap needs :fix:"),
         "a link": ("``timeout``", "`it <https://example.org>`__", "it has no links"),
         "no label": ("_trap-locked", "_locked", "a trap needs a label that begins with trap-"),
-        "another page": ("traps:: index", "traps:: indes", "there are no traps to list: indes"),
+        "another page": ("traps:: index", "traps:: nowhere", "there are no traps to list: nowhere"),
     }.values(),
 )
 def test_a_wrong_entry_is_named(build, old, new, problem):

@@ -45,6 +45,11 @@ def labels(sections):
     return found
 
 
+def fits(address, page):
+    """Whether this is the page of that name, or a page of traps, if ``page`` is "traps"."""
+    return f"/{address}".endswith(f"/{page}.html") or address.startswith(f"{page}/")
+
+
 def words(text):
     return " ".join(re.findall(r"\w+", text.lower()))
 
@@ -64,7 +69,7 @@ def answers(sections, labels):
                 address
                 for address, title in sections.items()
                 if hash
-                and f"/{address[0]}".endswith(f"/{page}.html")
+                and fits(address[0], page)
                 and words(part) in words(title)
             }
         return found
