@@ -232,9 +232,11 @@ def belongs(model, labels):
     an app, such as ``"auth"``, or of a model, such as ``"auth.User"``. Upper and lower case do not
     matter, as in ``AUTH_USER_MODEL``.
     """
-    meta = (model._meta.auto_created or model)._meta.concrete_model._meta
-    labels = {label.lower() for label in labels}
-    return meta.app_label.lower() in labels or meta.label_lower in labels
+    # What DatabaseCache passes is no model, and lacks these two attributes.
+    model = getattr(model._meta, "auto_created", None) or model
+    meta = getattr(model._meta, "concrete_model", model)._meta
+    names = {meta.app_label.lower(), f"{meta.app_label}.{meta.model_name}".lower()}
+    return not names.isdisjoint(label.lower() for label in labels)
 
 
 class _Thread(local):

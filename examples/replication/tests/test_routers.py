@@ -5,6 +5,7 @@ from django.contrib.auth.models import Group, Permission, User
 from django.contrib.contenttypes.models import ContentType
 from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
+from django.core.cache.backends.db import DatabaseCache
 from django.core.exceptions import ValidationError
 from django.db import DatabaseError, router, transaction
 
@@ -96,6 +97,14 @@ def test_refreshing_what_was_written_reads_it_from_where_it_was_written(shop):
     with reading.scope():
         product.refresh_from_db()
         assert product.name == "Egg timer"
+
+
+def test_the_database_cache_is_read_from_the_database_that_the_settings_name(scope, settings):
+    """``DatabaseCache`` asks with an object that lacks attributes of a model."""
+    entry = DatabaseCache("cache", {}).cache_model_class
+    assert router.db_for_read(entry) in ("replica1", "replica2")
+    settings.REPLICA_PRIMARY_APPS = ["django_cache"]
+    assert router.db_for_read(entry) == "default"
 
 
 def test_refreshing_sees_what_the_scope_wrote_by_another_way(scope):
