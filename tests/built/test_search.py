@@ -68,9 +68,7 @@ def answers(sections, labels):
             found |= {
                 address
                 for address, title in sections.items()
-                if hash
-                and fits(address[0], page)
-                and words(part) in words(title)
+                if hash and fits(address[0], page) and words(part) in words(title)
             }
         return found
 
