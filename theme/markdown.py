@@ -170,17 +170,10 @@ def list_for_programs(app: Sphinx) -> str:
 
     parts = [f"# {app.config.project}", f"> {summaries[root].get('summary', '')}", entry(root)]
     for toctree in app.env.get_doctree(root).findall(addnodes.toctree):
-        names = [name for _, name in toctree["entries"] if name in app.env.titles]
-        lines = [entry(page) for name in names for page in with_pages_below(app, name)]
+        lines = [entry(name) for _, name in toctree["entries"] if name in app.env.titles]
         parts += [f"## {toctree['caption']}"] if toctree["caption"] else []
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
-
-
-def with_pages_below(app: Sphinx, name: str) -> list[str]:
-    """Return a page, and the pages that its own lists of contents name."""
-    below = app.env.toctree_includes.get(name, [])
-    return [name, *(page for child in below for page in with_pages_below(app, child))]
 
 
 def setup(app: Sphinx) -> dict:
