@@ -10,6 +10,11 @@ def literal(text):
     return "'" + str(text).replace("'", "''") + "'"
 
 
+def guard_name(model):
+    """Return the name of the constraint by which a node refuses rows of other nodes."""
+    return f"{model._meta.db_table}_of_node"
+
+
 class PostgreSQL:
     """postgres_fdw: a table has partitions by hash, and each partition is a foreign table."""
 
@@ -17,13 +22,18 @@ class PostgreSQL:
     PASSED = ["connect_timeout", "sslmode", "sslrootcert", "sslcert", "sslkey"]
     # How many rows are fetched, or sent, at once. ``async_capable``: all nodes work at the same
     # time.
-    FETCHING = {"fetch_size": 10_000, "batch_size": 1_000, "async_capable": "true"}
+    FETCHING = {"fetch_size": 1_000, "batch_size": 1_000, "async_capable": "true"}
+
+    def allow(self, coordinator):
+        """Yield the statements that an administrator executes in the coordinator's database."""
+        user = coordinator.ops.quote_name(coordinator.settings_dict["USER"])
+        yield "CREATE EXTENSION IF NOT EXISTS postgres_fdw"
+        yield f"GRANT USAGE ON FOREIGN DATA WRAPPER postgres_fdw TO {user}"
 
     def prepare(self, coordinator):
-        """Yield the statements that make the nodes known. An administrator may execute them."""
+        """Yield the statements that make the nodes known. They need what ``allow()`` grants."""
         name = coordinator.ops.quote_name
         user = name(coordinator.settings_dict["USER"])
-        yield "CREATE EXTENSION IF NOT EXISTS postgres_fdw"
         for alias in settings.NODES:
             node = connections[alias].settings_dict
             address = {"host": node["HOST"], "port": node["PORT"], "dbname": node["NAME"]}
@@ -51,6 +61,18 @@ class PostgreSQL:
             known = {alias for (alias,) in cursor.fetchall()}
         return [alias for alias in settings.NODES if alias not in known]
 
+    def partitions(self, coordinator, model):
+        """Return the nodes that have a partition of the model's table."""
+        with coordinator.cursor() as cursor:
+            cursor.execute(
+                "SELECT srvname FROM pg_inherits "
+                "JOIN pg_foreign_table ON ftrelid = inhrelid "
+                "JOIN pg_foreign_server ON pg_foreign_server.oid = ftserver "
+                "WHERE inhparent = to_regclass(%s)",
+                [coordinator.ops.quote_name(model._meta.db_table)],
+            )
+            return {alias for (alias,) in cursor.fetchall()}
+
     def distribute(self, editor, model, field):
         """Make the empty table of a model one whose rows are on the nodes, by the field's value."""
         table, name = model._meta.db_table, editor.quote_name
@@ -72,17 +94,28 @@ class PostgreSQL:
         for statement in editor._model_indexes_sql(model):
             editor.execute(statement)
 
-    def guard(self, editor, model, field, number):
-        """Let a node refuse rows that belong on other nodes."""
-        # The function takes the type of the value from a partitioned table.
-        types = f"{model._meta.db_table}_hash"
+    def prepare_node(self, editor, model, field):
+        """Prepare the table of a node, before its guard is added."""
+        table, name = model._meta.db_table, editor.quote_name
+        # The guard's function takes the type of the value from a partitioned table.
         editor.execute(
-            f"CREATE TABLE {editor.quote_name(types)} (value {field.db_type(editor.connection)}) "
+            f"CREATE TABLE {name(f'{table}_hash')} (value {field.db_type(editor.connection)}) "
             "PARTITION BY HASH (value)"
         )
+        # Each foreign key is checked at once. When Django's are checked, at COMMIT, other nodes may
+        # have committed already.
+        for key in editor._constraint_names(model, foreign_key=True):
+            editor.execute(
+                f"ALTER TABLE {name(table)} ALTER CONSTRAINT {name(key)} "
+                "DEFERRABLE INITIALLY IMMEDIATE"
+            )
+
+    def guard(self, model, field, number):
+        """Return the condition that the rows of a node fulfil, as SQL."""
+        types = literal(f"{model._meta.db_table}_hash")
         return (
-            f"satisfies_hash_partition({literal(types)}::regclass, {len(settings.NODES)}, {number},"
-            f" {editor.quote_name(field.column)})"
+            f"satisfies_hash_partition({types}::regclass, {len(settings.NODES)}, {number}, "
+            f'"{field.column}")'
         )
 
 
@@ -93,8 +126,13 @@ class MariaDB:
         """Return the name of a node. All databases of a MariaDB server share these names."""
         return f"{coordinator.settings_dict['NAME']}_{alias}"
 
-    def prepare(self, coordinator):
+    def allow(self, coordinator):
+        user = f"{literal(coordinator.settings_dict['USER'])}@localhost"
         yield "INSTALL PLUGIN IF NOT EXISTS spider SONAME 'ha_spider'"
+        yield f"GRANT FEDERATED ADMIN ON *.* TO {user}"
+        yield f"GRANT SELECT ON mysql.servers TO {user}"
+
+    def prepare(self, coordinator):
         for alias in settings.NODES:
             node = connections[alias].settings_dict
             at = {"HOST": node["HOST"], "PORT": int(node["PORT"] or 3306)}
@@ -116,6 +154,16 @@ class MariaDB:
             known = {name for (name,) in cursor.fetchall()}
         return [a for a in settings.NODES if self.server(coordinator, a) not in known]
 
+    def partitions(self, coordinator, model):
+        with coordinator.cursor() as cursor:
+            cursor.execute(
+                "SELECT partition_comment FROM information_schema.partitions "
+                "WHERE table_schema = DATABASE() AND table_name = %s",
+                [model._meta.db_table],
+            )
+            found = {comment for (comment,) in cursor.fetchall()}
+        return {a for a in settings.NODES if f'srv "{self.server(coordinator, a)}"' in found}
+
     def distribute(self, editor, model, field):
         table, name = model._meta.db_table, editor.quote_name
         new = f"{table}_distributed"
@@ -136,17 +184,26 @@ class MariaDB:
         )
         editor.execute(f"DROP TABLE {name(table)}")
         editor.execute(f"RENAME TABLE {name(new)} TO {name(table)}")
-        # Spider moves a row to another node without the columns that the UPDATE does not name.
+        # Spider would move a row to another node without the columns that it has not read, which are
+        # those that the UPDATE does not name. Then they are NULL on the new node.
         editor.execute(
             f"CREATE TRIGGER {name(f'{table}_stays')} BEFORE UPDATE ON {name(table)} FOR EACH ROW "
             f"IF NEW.{name(field.column)} <> OLD.{name(field.column)} THEN SIGNAL SQLSTATE '45000' "
             f"SET MESSAGE_TEXT = 'The {field.column} of this row can''t change: insert a new row "
             "and delete this one'; END IF"
         )
+        # Without a trigger, Spider lets the nodes delete, and reports that 0 rows were deleted.
+        editor.execute(
+            f"CREATE TRIGGER {name(f'{table}_counted')} BEFORE DELETE ON {name(table)} "
+            "FOR EACH ROW BEGIN END"
+        )
 
-    def guard(self, editor, model, field, number):
+    def prepare_node(self, editor, model, field):
+        pass  # the guard needs nothing, and foreign keys are always checked at once
+
+    def guard(self, model, field, number):
         first, last = self.keys(number)
-        return f"{editor.quote_name(field.column)} BETWEEN {first} AND {last}"
+        return f"`{field.column}` BETWEEN {first} AND {last}"
 
     def keys(self, number):
         """Return the first and the last key of a node, which has an equal run of buckets."""
