@@ -86,7 +86,6 @@ def test_other_databases_have_no_map():
             "E003",
             'SHARDS names "default", which has the tables that are not sharded.',
         ),
-        ([], "E007", "SHARDS is empty: no database has the models of SHARDED_APPS."),
     ],
 )
 def test_shards(settings, shards, id, message):
