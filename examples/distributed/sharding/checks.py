@@ -8,7 +8,7 @@ from django.core.checks import Error, Warning
 from django.core.exceptions import FieldDoesNotExist
 from django.db import DEFAULT_DB_ALIAS, connections, models, router
 
-from sharding.buckets import Bucket
+from sharding.buckets import Bucket, MapVersion
 from sharding.errors import some
 from sharding.fences.models import HeldBucket
 from sharding.fields import KeyField, shard_keys
@@ -19,7 +19,7 @@ WORKERS = 1 << WORKER_BITS
 
 
 def shards_are_right():
-    return not check_shards()
+    return bool(settings.SHARDS) and not check_shards()
 
 
 def models_of_sharded_apps():
@@ -31,14 +31,6 @@ def models_of_sharded_apps():
 def check_shards(**kwargs):
     """Check that ``SHARDS`` names databases, each once, and not ``default``."""
     shards = settings.SHARDS
-    if not shards:
-        return [
-            Error(
-                "SHARDS is empty: no database has the models of SHARDED_APPS.",
-                hint='Write the aliases of the shards: SHARDS = ["shard0", "shard1"]',
-                id="sharding.E007",
-            )
-        ]
     errors = [
         Error(
             f'SHARDS names "{alias}", which is not in DATABASES.',
@@ -115,6 +107,8 @@ def check_router(**kwargs):
 
 def check_models(**kwargs):
     """Check that the rows of sharded apps can be found and moved."""
+    if not settings.SHARDS:
+        return []
     errors = []
     for model in models_of_sharded_apps():
         label = model._meta.label
@@ -291,6 +285,14 @@ def check_map(databases=None, **kwargs):
     if Bucket._meta.db_table not in tables:
         return []  # not migrated yet
     entries = dict(Bucket.objects.using(DEFAULT_DB_ALIAS).values_list("number", "alias"))
+    if not entries and not MapVersion.objects.using(DEFAULT_DB_ALIAS).exists():
+        return [
+            Warning(  # an error would stop migrate too
+                "There is no shard map yet.",
+                hint="Run migrate, which makes the map: python manage.py migrate",
+                id="sharding.W007",
+            )
+        ]
     restore = "Restore the table sharding_bucket from a backup of its database."
     errors = []
     if missing := sorted(set(range(BUCKETS)) - entries.keys()):

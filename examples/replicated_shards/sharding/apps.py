@@ -23,7 +23,9 @@ class ShardingConfig(AppConfig):
         from sharding import checks, restored
         from sharding.schema import refill
 
-        post_migrate.connect(refill, sender=self)
+        if settings.SHARDS:
+            post_migrate.connect(refill, sender=self)
+            restored.connect()
 
         for check in (
             checks.check_shards,
@@ -36,4 +38,3 @@ class ShardingConfig(AppConfig):
         ):
             register(check)
         register(checks.check_map, Tags.database)
-        restored.connect()

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property, reduce
 from operator import or_
 
+from django.apps import apps
 from django.conf import settings
-from django.db import DEFAULT_DB_ALIAS, models
+from django.db import DEFAULT_DB_ALIAS, models, router
 from django.db.models import Q
 
 from sharding.keys import BUCKETS, keys_of
@@ -33,6 +34,17 @@ def ranges(buckets):
         last = bucket
     if first is not None:
         yield first, last
+
+
+def shards():
+    """Return the aliases of the shards. If ``SHARDS`` is empty, return that of the one database.
+
+    The routers name this database, by the first model of ``SHARDED_APPS``.
+    """
+    if settings.SHARDS:
+        return settings.SHARDS
+    first = next(m for m in apps.get_models() if m._meta.app_label in settings.SHARDED_APPS)
+    return [router.db_for_write(first)]
 
 
 def in_buckets(numbers, field="pk"):
@@ -109,10 +121,12 @@ class MapIncomplete(Exception):
 
 
 def read_map():
-    """Return the shard map as it is now."""
+    """Return the shard map as it is now. If ``SHARDS`` is empty, no query is sent."""
     # In this order: if the map changes between the two queries, the version is the older one, and
     # the map is read again sooner.
     version = map_version()
+    if not settings.SHARDS:
+        return ShardMap(version.version, version.placement, tuple(shards()) * BUCKETS, {})
     rows = list(
         Bucket.objects.using(DEFAULT_DB_ALIAS)
         .order_by("number")
@@ -160,7 +174,9 @@ def leased_map():
 
 
 def map_version():
-    """Return the ``MapVersion`` as it is now."""
+    """Return the ``MapVersion`` as it is now. If ``SHARDS`` is empty, it never changes."""
+    if not settings.SHARDS:
+        return MapVersion(version=0, placement=0)
     return MapVersion.objects.using(DEFAULT_DB_ALIAS).get()
 
 

@@ -398,21 +398,14 @@ class ShardedManager(models.Manager.from_queryset(ShardedQuerySet)):
         return super().db_manager(using, hints)
 
 
-class Sharded(models.Model):
-    """The base class of models on shards. A model adds an ``id``, which is a ``KeyField``."""
+class Keyed(models.Model):
+    """The base class if ``SHARDS`` is empty. Rows have keys, and Django's own methods find them."""
 
-    objects = ShardedManager()
+    objects = models.Manager()
 
     class Meta:
         abstract = True
         base_manager_name = "objects"  # the manager that follows foreign keys
-
-    def save(self, *args, using=None, **kwargs):
-        self.give_key()
-        with writing([needed(bucket_of_row(self), type(self))], using) as alias:
-            super().save(*args, using=alias, **kwargs)
-
-    save.alters_data = True
 
     def give_key(self):
         """Give the row a key, if it has none."""
@@ -430,6 +423,22 @@ class Sharded(models.Model):
         """The alias of the shard that the row belongs on."""
         return alias_of(self.bucket)
 
+
+class Sharded(Keyed):
+    """The base class of models on shards. A model adds an ``id``, which is a ``KeyField``."""
+
+    objects = ShardedManager()
+
+    class Meta(Keyed.Meta):
+        abstract = True
+
+    def save(self, *args, using=None, **kwargs):
+        self.give_key()
+        with writing([needed(bucket_of_row(self), type(self))], using) as alias:
+            super().save(*args, using=alias, **kwargs)
+
+    save.alters_data = True
+
     def delete(self, using=None, **kwargs):
         with writing([needed(bucket_of_row(self), type(self))], using) as alias:
             return super().delete(using=alias, **kwargs)
@@ -441,6 +450,11 @@ class Sharded(models.Model):
         row = copy(self)
         row._state.db = None
         return super(Sharded, row)._get_next_or_previous_by_FIELD(field, is_next, **conditions)
+
+
+if not settings.SHARDS:
+    # All rows are in one database. Projects import these names, so their models stay the same.
+    Sharded, ShardedManager, ShardedQuerySet = Keyed, models.Manager, models.QuerySet
 
 
 def sharded_models():

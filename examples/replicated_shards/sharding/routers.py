@@ -7,6 +7,8 @@ from sharding.fields import bucket_in_hand, bucket_of_row, needed
 
 def is_sharded(app_label):
     """Return whether an app's models are on the shards, and not in one database."""
+    if not settings.SHARDS:
+        return False
     # The table of the buckets that a shard takes writes for is on each shard: see sharding/fences.
     return app_label in settings.SHARDED_APPS or app_label == "fences"
 
@@ -42,6 +44,8 @@ class ShardRouter:
 
     The key of the row or of its parent says which shard. The database that a row was read from
     doesn't, because rows move. Without a key, ``shard_of()`` raises ``ShardUnknown``.
+
+    If ``SHARDS`` is empty, all rows are in ``default``, or where an earlier router puts them.
     """
 
     def db_for_read(self, model, **hints):

@@ -87,10 +87,12 @@ def _sequential(aliases):
     """Return whether to query one shard after the other, in this thread.
 
     In a transaction, because other threads are not in it. In a thread of this module, because it
-    would wait for itself. With SQLite, because in one process this is faster.
+    would wait for itself. With SQLite, because in one process this is faster. Without shards,
+    because there is only one database.
     """
     return (
-        threading.current_thread().name.startswith("gather ")
+        not settings.SHARDS
+        or threading.current_thread().name.startswith("gather ")
         or any(connection.in_atomic_block for connection in connections.all(initialized_only=True))
         or any(connections[alias].vendor == "sqlite" for alias in aliases)
     )
@@ -176,7 +178,7 @@ def ask_all(queryset, question, partial):
             # Buckets are moving. Rows that moved after the map was read count on their new shard.
             until, shard_map = time.monotonic() + buckets.LEASE, buckets.read_map()
         questions = {}
-        for shard in settings.SHARDS:
+        for shard in buckets.shards():
             rows = queryset
             if uncounted := shard_map.uncounted(shard):
                 rows = rows.exclude(buckets.in_buckets(uncounted))

@@ -58,8 +58,13 @@ def check_all_migrated():
         check_migrated(alias)
 
 
+NO_SHARDS = "There are no shards, because SHARDS is empty. All rows are in one database."
+
+
 def check_shard(alias):
     """Raise CommandError if an alias isn't that of a shard."""
+    if not settings.SHARDS:
+        raise CommandError(NO_SHARDS)
     if alias not in settings.SHARDS:
         raise CommandError(
             f'There is no shard "{alias}". The shards are: {", ".join(settings.SHARDS)}.'

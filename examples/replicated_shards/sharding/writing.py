@@ -10,6 +10,7 @@ On PostgreSQL, MySQL and MariaDB, writers share the lock: they delay the move, b
 import time
 from contextlib import ExitStack, contextmanager
 
+from django.conf import settings
 from django.db import connections, transaction
 
 from sharding.buckets import alias_of, by_alias, forget_map, read_map, shard_map
@@ -114,7 +115,7 @@ def write_rows(rows, write, using=None):
 
 def hold(buckets, alias, alone=False):
     """Lock buckets on a shard until the transaction ends; return whether all are there."""
-    if not buckets:
+    if not buckets or not settings.SHARDS:  # without shards, no bucket can move
         return True
     connection = connections[alias]
     lock = SHARED.get(connection.vendor)

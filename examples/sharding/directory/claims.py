@@ -6,12 +6,15 @@ compares a claim with its owner to change one of them first locks the owner's bu
 ``writing(…, alone=True)``. So ``reconcile`` and a slow ``save()`` can't both use the same claim.
 """
 
+from contextlib import ExitStack
+
 from django.apps import apps
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, IntegrityError, transaction
 from django.utils import timezone
 
 from directory.models import EmailAddress
+from sharding.buckets import shards
 from sharding.fields import bucket_of_row
 from sharding.writing import writing
 
@@ -37,10 +40,12 @@ def claim(email, owner):
     """Claim the address for this owner, or raise ``EmailTaken``.
 
     The claim is committed at once. So in a transaction on ``default`` this raises ``RuntimeError``.
+    If ``SHARDS`` is empty, and owners are in ``default`` too, a transaction is right.
     """
     email = normalised(email)
     try:
-        with transaction.atomic(using=DEFAULT_DB_ALIAS, durable=True):
+        durable = DEFAULT_DB_ALIAS not in shards()
+        with transaction.atomic(using=DEFAULT_DB_ALIAS, durable=durable):
             EmailAddress.objects.create(email=email, owner_id=owner.pk, claimed=timezone.now())
     except IntegrityError:
         if not EmailAddress.objects.filter(email=email, owner_id=owner.pk).exists():
@@ -58,10 +63,15 @@ def save(owner):
 
     In a transaction on ``default``, or a view with ``ATOMIC_REQUESTS``, this raises
     ``RuntimeError``: a rollback would release the address, while the owner on the shard keeps it.
+    If ``SHARDS`` is empty, and owners are in ``default`` too, a rollback undoes both.
     """
     owner.give_key()
-    claim(owner.email, owner)
-    with writing([bucket_of_row(owner)], alone=True) as alias:
+    with ExitStack() as stack:
+        if DEFAULT_DB_ALIAS in shards():
+            # One transaction, so that ``reconcile`` never finds the claim without its owner.
+            stack.enter_context(transaction.atomic(using=DEFAULT_DB_ALIAS))
+        claim(owner.email, owner)
+        alias = stack.enter_context(writing([bucket_of_row(owner)], alone=True))
         mine = EmailAddress.objects.filter(owner_id=owner.pk)
         if not mine.filter(email=normalised(owner.email)).exists():
             raise ClaimLost(f"The claim on {owner.email} was removed meanwhile. Try again.")

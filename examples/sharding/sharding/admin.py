@@ -46,7 +46,15 @@ class ShardedChangeList(ChangeList):
             self.result_list = gather.top(self.result_list)
 
 
-class ShardedAdmin(admin.ModelAdmin):
+class KeyedAdmin(admin.ModelAdmin):
+    """The admin of a root model if ``SHARDS`` is empty: Django's, but the action deletes by row."""
+
+    def delete_queryset(self, request, queryset):
+        for row in queryset:
+            self.delete_model(request, row)
+
+
+class ShardedAdmin(KeyedAdmin):
     """The admin of a root model.
 
     Django's admin asks the router for a database to begin a transaction on, and passes no instance.
@@ -106,6 +114,6 @@ class ShardedAdmin(admin.ModelAdmin):
             protected += there[3]
         return shown, dict(counts), forbidden, protected
 
-    def delete_queryset(self, request, queryset):
-        for row in queryset:
-            self.delete_model(request, row)
+
+if not settings.SHARDS:
+    ShardedAdmin = KeyedAdmin

@@ -9,14 +9,13 @@ from functools import cached_property, cmp_to_key
 from heapq import merge
 from itertools import islice
 
-from django.conf import settings
 from django.db import connections, models
 from django.db.models import Avg, Count, F, Max, Min, Sum
 from django.db.models.expressions import Col, OrderBy
 from django.db.models.functions import Collate
 from django.db.models.query import ModelIterable
 
-from sharding.buckets import as_mapped, by_alias
+from sharding.buckets import as_mapped, by_alias, shards
 from sharding.keys import bucket_of, is_key
 from sharding.scatter import Partial, ShardDown, answer, ask, ask_all, each
 
@@ -74,7 +73,7 @@ def _collation(expression):
 def sorts_alike(expression):
     """Return whether each shard sorts the values of a resolved expression as Python does."""
     field = getattr(expression.output_field, "target_field", expression.output_field)
-    vendors = {connections[alias].vendor for alias in settings.SHARDS}
+    vendors = {connections[alias].vendor for alias in shards()}
     if isinstance(field, models.UUIDField):
         return "mysql" not in vendors
     if isinstance(field, models.CharField | models.TextField):
@@ -88,7 +87,7 @@ def sorts_alike(expression):
 
 def _check_sorting(expression):
     if not sorts_alike(expression):
-        collation = CODE_POINTS.get(connections[settings.SHARDS[0]].vendor, ["C"])[0]
+        collation = CODE_POINTS.get(connections[shards()[0]].vendor, ["C"])[0]
         raise TypeError(
             f"gather can't compare this {type(expression.output_field).__name__} of two shards, "
             "because a shard may sort it differently from Python. For text, write "
@@ -206,7 +205,7 @@ def _order(queryset):
 
 def _comparison(order):
     """Return a key function that sorts ``(values to sort by, row)`` as the database does."""
-    largest = connections[settings.SHARDS[0]].features.nulls_order_largest
+    largest = connections[shards()[0]].features.nulls_order_largest
     nulls_first = [
         bool(field.nulls_first or (not field.nulls_last and largest == field.descending))
         for field in order
@@ -233,7 +232,7 @@ def by_code_points(queryset, field):
         resolved.output_field, models.CharField | models.TextField
     ):
         return field
-    connection = connections[settings.SHARDS[0]]
+    connection = connections[shards()[0]]
     collations = CODE_POINTS[connection.vendor]
     mysql = connection.vendor == "mysql" and not connection.mysql_is_mariadb
     by.expression = Collate(by.expression, collations[mysql])

@@ -1,3 +1,4 @@
+from django.conf import settings
 from django.core.management import CommandError
 from django.core.management.commands import dumpdata
 from django.db import router
@@ -12,7 +13,7 @@ class Command(dumpdata.Command):
         wanted, excluded = (
             {label.lower() for label in labels} for labels in (app_labels, options["exclude"])
         )
-        for model in sharded_models():
+        for model in sharded_models() if settings.SHARDS else []:
             names = {model._meta.app_label, model._meta.label_lower}
             asked = (not wanted or names & wanted) and not names & excluded
             if asked and not router.allow_migrate_model(options["database"], model):

@@ -7,7 +7,7 @@ from django.core.management.commands import migrate
 from django.db import DEFAULT_DB_ALIAS, connections
 from tqdm import tqdm
 
-from sharding.schema import check_migrated, difference, labels
+from sharding.schema import NO_SHARDS, check_migrated, difference, labels
 
 
 class MigrateShard(migrate.Command):
@@ -56,6 +56,8 @@ class Command(BaseCommand):
     )
 
     def handle(self, **options):
+        if not settings.SHARDS:
+            return NO_SHARDS
         # A new shard reads from the map, in default, for which buckets it takes writes.
         check_migrated(DEFAULT_DB_ALIAS)
         shards = settings.SHARDS

@@ -2,7 +2,6 @@ from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from zlib import crc32
 
-from django.conf import settings
 from django.core.management import BaseCommand, CommandError
 from django.db import connections, transaction
 from django.utils.timezone import make_naive
@@ -119,7 +118,7 @@ class Command(BaseCommand):
     def create_customers(self, wanted, seed):
         prices = Product._meta.get_field("price")
         products = [
-            (pk, prices.get_db_prep_save(price, connections[settings.SHARDS[0]]))
+            (pk, prices.get_db_prep_save(price, connections[alias_of(0)]))
             for pk, price in Product.objects.order_by("pk").values_list("pk", "price")
         ]
         there = gather.count(Customer.objects.filter(email__endswith="@clocks.example"))

@@ -6,7 +6,7 @@ from sharding.buckets import in_buckets, ranges, read_map
 from sharding.errors import errors_in_one_line, some
 from sharding.fences.models import HeldBucket
 from sharding.models import sharded_models
-from sharding.schema import check_migrated, difference
+from sharding.schema import NO_SHARDS, check_migrated, difference
 
 
 def count(model, alias, uncounted):
@@ -57,6 +57,8 @@ class Command(BaseCommand):
     )
 
     def handle(self, **options):
+        if not settings.SHARDS:
+            return NO_SHARDS
         check_migrated(DEFAULT_DB_ALIAS)
         with errors_in_one_line(DEFAULT_DB_ALIAS):
             found = read_map()
