@@ -15,9 +15,13 @@ class PostgreSQL:
 
     # Options of the driver that a connection from the coordinator to a node needs, too.
     PASSED = ["connect_timeout", "sslmode", "sslrootcert", "sslcert", "sslkey"]
-    # How many rows are fetched, or sent, at once. ``async_capable``: all nodes work at the same
-    # time.
-    FETCHING = {"fetch_size": 10_000, "batch_size": 1_000, "async_capable": "true"}
+    # How many rows are fetched, or sent, at once; and that all nodes work at the same time.
+    FETCHING = {
+        "fetch_size": 10_000,
+        "batch_size": 1_000,
+        "async_capable": "true",
+        "parallel_commit": "true",
+    }
 
     def prepare(self, coordinator):
         """Yield the statements that make the nodes known. An administrator may execute them."""
