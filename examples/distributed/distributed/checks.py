@@ -9,7 +9,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from distributed.engines import ENGINES
 from distributed.tables import distributed, has_guard
 
-BACKENDS = {vendor: f"distributed.backends.{vendor}" for vendor in ENGINES}
+BACKENDS = {vendor: f"distributed.{vendor}" for vendor in ENGINES}
 
 
 def nodes_are_right():
@@ -96,22 +96,18 @@ def check_apps(**kwargs):
 
 
 def check_router(**kwargs):
-    """Check that a node gets the tables of ``DISTRIBUTED_APPS`` only, and no queries."""
+    """Check that a node gets the tables of ``DISTRIBUTED_APPS``, and no others."""
     if not nodes_are_right():
         return []  # check_nodes reports it
     for model in apps.get_models():
-        wanted = model._meta.app_label in settings.DISTRIBUTED_APPS
-        tables = [a for a in settings.NODES if router.allow_migrate_model(a, model)]
-        asked = {router.db_for_read(model), router.db_for_write(model)}
-        if tables != (settings.NODES if wanted else []) or (
-            wanted and asked != {settings.COORDINATOR}
-        ):
+        wanted = settings.NODES if model._meta.app_label in settings.DISTRIBUTED_APPS else []
+        tables = [alias for alias in settings.NODES if router.allow_migrate_model(alias, model)]
+        if tables != list(wanted):
             return [
                 Error(
                     f"For {model._meta.label} the routers create a table on: "
-                    f"{', '.join(tables) or 'no node'}, and return "
-                    f'"{" and ".join(sorted(asked))}". Nodes have all tables of DISTRIBUTED_APPS '
-                    f'and no others, and queries go to "{settings.COORDINATOR}".',
+                    f"{', '.join(tables) or 'no node'}. Nodes must have all tables of "
+                    "DISTRIBUTED_APPS, and no others.",
                     hint='Write DATABASE_ROUTERS = ["distributed.routers.NodeRouter"]. Other '
                     "routers come after it.",
                     id="distributed.E008",

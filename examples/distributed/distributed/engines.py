@@ -20,9 +20,14 @@ class PostgreSQL:
 
     # Options of the driver that a connection from the coordinator to a node needs, too.
     PASSED = ["connect_timeout", "sslmode", "sslrootcert", "sslcert", "sslkey"]
-    # How many rows are fetched, or sent, at once. ``async_capable``: all nodes work at the same
-    # time.
-    FETCHING = {"fetch_size": 1_000, "batch_size": 1_000, "async_capable": "true"}
+    # How many rows are fetched, or sent, at once; and that all nodes work at the same time. With
+    # more rows to fetch, the newest 20 rows would take longer, because LIMIT is not sent.
+    FETCHING = {
+        "fetch_size": 1_000,
+        "batch_size": 1_000,
+        "async_capable": "true",
+        "parallel_commit": "true",
+    }
 
     def allow(self, coordinator):
         """Yield the statements that an administrator executes in the coordinator's database."""
@@ -60,6 +65,12 @@ class PostgreSQL:
             cursor.execute("SELECT srvname FROM pg_user_mappings WHERE usename = current_user")
             known = {alias for (alias,) in cursor.fetchall()}
         return [alias for alias in settings.NODES if alias not in known]
+
+    def distributed(self, coordinator):
+        """Return the names of the coordinator's tables whose rows are on the nodes."""
+        with coordinator.cursor() as cursor:
+            cursor.execute("SELECT relname FROM pg_class WHERE relkind = 'p'")
+            return {name for (name,) in cursor.fetchall()}
 
     def partitions(self, coordinator, model):
         """Return the nodes that have a partition of the model's table."""
@@ -102,13 +113,6 @@ class PostgreSQL:
             f"CREATE TABLE {name(f'{table}_hash')} (value {field.db_type(editor.connection)}) "
             "PARTITION BY HASH (value)"
         )
-        # Each foreign key is checked at once. When Django's are checked, at COMMIT, other nodes may
-        # have committed already.
-        for key in editor._constraint_names(model, foreign_key=True):
-            editor.execute(
-                f"ALTER TABLE {name(table)} ALTER CONSTRAINT {name(key)} "
-                "DEFERRABLE INITIALLY IMMEDIATE"
-            )
 
     def guard(self, model, field, number):
         """Return the condition that the rows of a node fulfil, as SQL."""
@@ -154,6 +158,14 @@ class MariaDB:
             known = {name for (name,) in cursor.fetchall()}
         return [a for a in settings.NODES if self.server(coordinator, a) not in known]
 
+    def distributed(self, coordinator):
+        with coordinator.cursor() as cursor:
+            cursor.execute(
+                "SELECT table_name FROM information_schema.tables "
+                "WHERE table_schema = DATABASE() AND engine = 'SPIDER'"
+            )
+            return {name for (name,) in cursor.fetchall()}
+
     def partitions(self, coordinator, model):
         with coordinator.cursor() as cursor:
             cursor.execute(
@@ -184,8 +196,8 @@ class MariaDB:
         )
         editor.execute(f"DROP TABLE {name(table)}")
         editor.execute(f"RENAME TABLE {name(new)} TO {name(table)}")
-        # Spider would move a row to another node without the columns that it has not read, which are
-        # those that the UPDATE does not name. Then they are NULL on the new node.
+        # Spider would move the row to another node without the columns that it has not read,
+        # because the UPDATE does not name them. Then they are NULL on the new node.
         editor.execute(
             f"CREATE TRIGGER {name(f'{table}_stays')} BEFORE UPDATE ON {name(table)} FOR EACH ROW "
             f"IF NEW.{name(field.column)} <> OLD.{name(field.column)} THEN SIGNAL SQLSTATE '45000' "
@@ -199,7 +211,7 @@ class MariaDB:
         )
 
     def prepare_node(self, editor, model, field):
-        pass  # the guard needs nothing, and foreign keys are always checked at once
+        pass  # the guard needs nothing
 
     def guard(self, model, field, number):
         first, last = self.keys(number)

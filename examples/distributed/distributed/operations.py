@@ -15,8 +15,8 @@ class Distribute(Operation):
     the primary key, or the foreign key to the parent: ``Distribute(Author="id", Note="author")``.
     So the rows of a parent and its children are on the same node.
 
-    On a node, this adds a constraint, by which the node refuses rows of other nodes. In the database
-    ``settings.COORDINATOR`` it replaces the tables, which must be empty. In other databases, and if
+    On a node, this adds a constraint, by which the node refuses rows of other nodes. On the
+    coordinator it replaces the tables, which must be empty. In other databases, and if
     ``settings.NODES`` is empty, it does nothing.
     """
 

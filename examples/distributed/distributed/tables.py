@@ -32,7 +32,7 @@ def distributed():
 
 
 def lacking(connection):
-    """Return the migrations of ``DISTRIBUTED_APPS`` that a node lacks, such as "app.0001_initial"."""
+    """Return the migrations of ``DISTRIBUTED_APPS`` that a node lacks: ``app.0001_initial``."""
     executor = MigrationExecutor(connection)
     leaves = [n for n in executor.loader.graph.leaf_nodes() if n[0] in settings.DISTRIBUTED_APPS]
     plan = executor.migration_plan(leaves)

@@ -25,6 +25,4 @@ def server(alias, test):
 NODES = ["node0", "node1", "node2"]
 DATABASES = {alias: server(alias, {"DEPENDENCIES": []}) for alias in NODES}
 # A test run makes and migrates the databases of the nodes first.
-DATABASES["default"] = server("default", {"DEPENDENCIES": NODES}) | {
-    "ENGINE": "distributed.backends.mysql"
-}
+DATABASES["default"] = server("default", {"DEPENDENCIES": NODES}) | {"ENGINE": "distributed.mysql"}

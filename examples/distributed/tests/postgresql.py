@@ -20,7 +20,7 @@ DATABASES = {
     # A test run makes and migrates the databases of the nodes first.
     "default": SERVER
     | {
-        "ENGINE": "distributed.backends.postgresql",
+        "ENGINE": "distributed.postgresql",
         "PORT": "5501",
         "TEST": {"DEPENDENCIES": NODES},
     },

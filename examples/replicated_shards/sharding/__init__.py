@@ -30,6 +30,8 @@ These move buckets to another shard while the application reads and writes:
     the errors of a command, each in one line;
 ``schema``
     which migrations a shard lacks, and which rows are made again after a flush;
+``bulk``
+    inserts many rows at once;
 ``signals``
     the signals of a move, for other apps;
 ``reshard``

@@ -1,4 +1,4 @@
-"""Django's backend, for a coordinator: ``"ENGINE": "distributed.backends.mysql"``."""
+"""The ``ENGINE`` of a coordinator on MariaDB: ``distributed.mysql``."""
 
 from django.db.backends.mysql import base, features
 

@@ -1,11 +1,11 @@
-"""Django's backend, for a coordinator: ``"ENGINE": "distributed.backends.postgresql"``."""
+"""The ``ENGINE`` of a coordinator on PostgreSQL: ``distributed.postgresql``."""
 
 from django.db.backends.postgresql import base, features
 
 
 class DatabaseFeatures(features.DatabaseFeatures):
-    # A table with foreign partitions can't have a primary key. With one, PostgreSQL would accept
-    # GROUP BY of the key alone.
+    # Django groups by the primary key alone, which PostgreSQL accepts only if the table has one. A
+    # table with rows on nodes has none.
     allows_group_by_selected_pks = False
 
 
