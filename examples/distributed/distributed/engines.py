@@ -167,14 +167,11 @@ class MariaDB:
             return {name for (name,) in cursor.fetchall()}
 
     def partitions(self, coordinator, model):
+        # information_schema.partitions would ask each node, and one of them may be down.
         with coordinator.cursor() as cursor:
-            cursor.execute(
-                "SELECT partition_comment FROM information_schema.partitions "
-                "WHERE table_schema = DATABASE() AND table_name = %s",
-                [model._meta.db_table],
-            )
-            found = {comment for (comment,) in cursor.fetchall()}
-        return {a for a in settings.NODES if f'srv "{self.server(coordinator, a)}"' in found}
+            cursor.execute(f"SHOW CREATE TABLE {coordinator.ops.quote_name(model._meta.db_table)}")
+            _, sql = cursor.fetchone()
+        return {a for a in settings.NODES if f'srv "{self.server(coordinator, a)}"' in sql}
 
     def distribute(self, editor, model, field):
         table, name = model._meta.db_table, editor.quote_name

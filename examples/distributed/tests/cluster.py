@@ -48,15 +48,25 @@ class PostgreSQL(servers.PostgreSQL):
         self.start(*self.names)
         for name in self.names:
             self.sql(name, "CREATE ROLE shop LOGIN CREATEDB PASSWORD 'pendulum'")
-        # In template1, so that new databases have it too, such as those of a test run.
-        for statement in (
-            "CREATE EXTENSION postgres_fdw",
-            "GRANT USAGE ON FOREIGN DATA WRAPPER postgres_fdw TO shop",
-        ):
-            with self.connect(self.names[0], database="template1") as connection:
-                connection.execute(statement)
+        self.allow("template1")  # so that new databases have it too, such as those of a test run
         for name in self.names:
             self.sql(name, "CREATE DATABASE shop OWNER shop")
+
+    def allow(self, database="shop"):
+        """Let ``shop`` make nodes known to the coordinator."""
+        for statement in (
+            "CREATE EXTENSION IF NOT EXISTS postgres_fdw",
+            "GRANT USAGE ON FOREIGN DATA WRAPPER postgres_fdw TO shop",
+        ):
+            self.sql(self.names[0], statement, database=database)
+
+    def forbid(self):
+        self.sql(self.names[0], "DROP EXTENSION postgres_fdw CASCADE", database="shop")
+
+    def sql(self, name, statement, parameters=(), **database):
+        with self.connect(name, **database) as connection:
+            cursor = connection.execute(statement, parameters or None)
+            return cursor.fetchall() if cursor.description else []
 
     def empty(self):
         """Make the databases ``shop`` again, the coordinator's first: it is connected to nodes."""
@@ -104,11 +114,17 @@ class MariaDB(servers.MariaDB):
                 "the plugin Spider is missing: install it (Debian: apt install "
                 f"mariadb-plugin-spider). {error.args[1]}"
             ) from error
-        for statement in (
-            "GRANT FEDERATED ADMIN ON *.* TO shop@localhost",
-            "GRANT SELECT ON mysql.servers TO shop@localhost",
-        ):
-            self.sql(self.names[0], statement)
+        self.allow()
+
+    def allow(self):
+        self.sql(self.names[0], "GRANT FEDERATED ADMIN ON *.* TO shop@localhost")
+        self.sql(self.names[0], "GRANT SELECT ON mysql.servers TO shop@localhost")
+
+    def forbid(self):
+        self.sql(self.names[0], "REVOKE FEDERATED ADMIN ON *.* FROM shop@localhost")
+
+    def sql(self, name, statement, parameters=(), **database):
+        return super().sql(name, statement, parameters)
 
     def empty(self):
         for name in self.names:

@@ -17,8 +17,12 @@ class Command(BaseCommand):
         engine = ENGINES.get(coordinator.vendor)
         if not settings.NODES or engine is None:
             raise CommandError(
-                "NODES is empty, so there is nothing to make known. Write the aliases of the nodes "
-                "into settings.NODES, and an entry for each into DATABASES."
+                "There are no nodes to make known: "
+                + (
+                    f"the coordinator is on {coordinator.display_name}."
+                    if settings.NODES
+                    else "NODES is empty."
+                )
             )
         for statement in [*engine.allow(coordinator), *engine.prepare(coordinator)]:
             self.stdout.write(f"{statement};")
