@@ -99,6 +99,7 @@ foreign keys. Write in ``models.py``::
 Then run ``migrate``, which makes the map, and ``migrate_shards``. To add a shard, add an entry to
 DATABASES and to SHARDS, run ``migrate_shards``, and then ``reshard``.
 
-With ``SHARDS = []``, nothing is sharded: the same models are in one database, and Django's own
-managers query it. Their keys still contain a bucket, so the rows can go to shards later.
+With ``SHARDS = []``, nothing is sharded: all rows are in ``default``, or where an earlier router
+puts them, and the managers are Django's own. The keys contain a bucket as before, so the rows can
+go to shards later.
 """
