@@ -12,9 +12,7 @@ pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
 
 @pytest.fixture
 def customers(product):
-    customers = [
-        Customer(name=f"customer {n:02}", email=f"{n}@clocks.example") for n in range(25)
-    ]
+    customers = [Customer(name=f"customer {n:02}", email=f"{n}@clocks.example") for n in range(25)]
     for n, customer in enumerate(customers):
         claims.save(customer)
         customer.orders.create(product_id=product.pk, quantity=n + 1, price=2)
@@ -53,7 +51,10 @@ def test_the_admin(admin_client, customers, product):
     url = "/admin/customers/customer/"
     response = admin_client.get(f"{url}?o=1&q=customer")
     assert response.status_code == 200 and set(counts(response)) == {"default"}
-    assert [c.name for c in response.context["cl"].result_list][:2] == ["customer 00", "customer 01"]
+    assert [c.name for c in response.context["cl"].result_list][:2] == [
+        "customer 00",
+        "customer 01",
+    ]
     form = {
         "name": "Ada",
         "email": "ada@clocks.example",
@@ -67,8 +68,14 @@ def test_the_admin(admin_client, customers, product):
     ada = claims.find("ada@clocks.example")
     assert ada.orders.get().quantity == 2
     taken = admin_client.post(f"{url}add/", form)
-    assert taken.context["adminform"].form.errors == {"email": ["Another customer has this address."]}
-    data = {"action": "delete_selected", "_selected_action": [c.pk for c in customers], "post": "yes"}
+    assert taken.context["adminform"].form.errors == {
+        "email": ["Another customer has this address."]
+    }
+    data = {
+        "action": "delete_selected",
+        "_selected_action": [c.pk for c in customers],
+        "post": "yes",
+    }
     response = admin_client.post(url, data, follow=True)
     assert "Successfully deleted 25 customers." in response.content.decode()
     assert (Customer.objects.count(), Order.objects.count()) == (1, 1)
