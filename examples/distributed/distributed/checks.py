@@ -6,7 +6,7 @@ from django.core.checks import Error, Warning
 from django.db import DatabaseError, InterfaceError, connections, router
 from django.db.migrations.recorder import MigrationRecorder
 
-from distributed.engines import ENGINES
+from distributed.engines import ENGINES, add_guard
 from distributed.tables import distributed, has_guard
 
 BACKENDS = {vendor: f"distributed.{vendor}" for vendor in ENGINES}
@@ -150,12 +150,13 @@ def check_servers(databases=None, **kwargs):
     for alias in settings.NODES:
         try:
             errors += [
-                Error(
+                Warning(
                     f'The node "{alias}" accepts rows of other nodes in the table '
                     f"{table.model._meta.db_table}.",
-                    hint="Run the migration with Distribute on the node: python manage.py migrate "
-                    f"{table.model._meta.app_label} --database={alias}",
-                    id="distributed.E011",
+                    hint=f"Run: python manage.py migrate {table.model._meta.app_label} "
+                    f"--database={alias}. If the constraint was removed later, execute on the "
+                    f"node: {add_guard(connections[alias], table.model, table.field)}",
+                    id="distributed.W011",
                 )
                 for table in tables
                 if not has_guard(connections[alias], table.model)

@@ -224,3 +224,15 @@ class MariaDB:
 
 
 ENGINES = {"postgresql": PostgreSQL(), "mysql": MariaDB()}
+
+
+def guard(node, model, field):
+    """Return the condition that the rows of a node fulfil, as SQL. ``node`` is its connection."""
+    number = settings.NODES.index(node.alias)
+    return ENGINES[node.vendor].guard(model, field, number)
+
+
+def add_guard(node, model, field):
+    """Return the SQL by which a node refuses the rows of other nodes."""
+    table, name = (node.ops.quote_name(n) for n in (model._meta.db_table, guard_name(model)))
+    return f"ALTER TABLE {table} ADD CONSTRAINT {name} CHECK ({guard(node, model, field)})"

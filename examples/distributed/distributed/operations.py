@@ -5,7 +5,7 @@ from django.core.management import CommandError
 from django.db import DatabaseError, connections, transaction
 from django.db.migrations.operations.base import Operation
 
-from distributed.engines import ENGINES, guard_name
+from distributed.engines import ENGINES, add_guard
 
 
 class Distribute(Operation):
@@ -39,13 +39,10 @@ class Distribute(Operation):
         pairs = [(model, model._meta.get_field(field)) for model, field in models]
         alias = editor.connection.alias
         if alias in settings.NODES:
-            engine = ENGINES[editor.connection.vendor]
+            node = editor.connection
             for model, field in pairs:
-                engine.prepare_node(editor, model, field)
-                check = engine.guard(model, field, settings.NODES.index(alias))
-                name = editor.quote_name(guard_name(model))
-                table = editor.quote_name(model._meta.db_table)
-                editor.execute(f"ALTER TABLE {table} ADD CONSTRAINT {name} CHECK ({check})")
+                ENGINES[node.vendor].prepare_node(editor, model, field)
+                editor.execute(add_guard(node, model, field))
         elif alias == settings.COORDINATOR and settings.NODES:
             self.prepare(editor.connection)
             for model, _ in pairs:

@@ -8,7 +8,7 @@ from django.db import models
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
 
-from distributed.engines import ENGINES, guard_name
+from distributed.engines import guard, guard_name
 from distributed.operations import Distribute
 
 
@@ -48,10 +48,8 @@ def has_guard(connection, model):
 
 def rows(connection, table):
     """Return how many rows a node has in a table, and how many of these belong on other nodes."""
-    guard = ENGINES[connection.vendor].guard(
-        table.model, table.field, settings.NODES.index(connection.alias)
-    )
     name = connection.ops.quote_name(table.model._meta.db_table)
+    here = guard(connection, table.model, table.field)
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT COUNT(*), COUNT(CASE WHEN NOT ({guard}) THEN 1 END) FROM {name}")
+        cursor.execute(f"SELECT COUNT(*), COUNT(CASE WHEN NOT ({here}) THEN 1 END) FROM {name}")
         return cursor.fetchone()

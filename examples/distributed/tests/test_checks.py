@@ -8,8 +8,9 @@ from django.db import connection, connections
 
 from conftest import needs_nodes
 from customers.models import Customer
-from distributed import checks
+from distributed import checks, tables
 from distributed.apps import DistributedConfig
+from distributed.engines import add_guard
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
@@ -128,21 +129,13 @@ def test_a_node_that_the_coordinator_does_not_know(monkeypatch):
 def test_a_node_without_its_guard():
     table, name = Customer._meta.db_table, "customers_customer_of_node"
     with connections["node1"].cursor() as cursor:
-        if connection.vendor == "postgresql":
-            cursor.execute(
-                "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = %s", [name]
-            )
-        else:
-            cursor.execute(
-                "SELECT CONCAT('CHECK (', check_clause, ')') FROM "
-                "information_schema.check_constraints WHERE constraint_name = %s",
-                [name],
-            )
-        ((guard,),) = cursor.fetchall()
         cursor.execute(f"ALTER TABLE {table} DROP CONSTRAINT {name}")
         try:
             (error,) = checks.check_servers(databases=["default"])
         finally:
-            cursor.execute(f"ALTER TABLE {table} ADD CONSTRAINT {name} {guard}")
+            (customers, _) = tables.distributed()
+            sql = add_guard(connections["node1"], customers.model, customers.field)
+            cursor.execute(sql)
     assert error.msg == f'The node "node1" accepts rows of other nodes in the table {table}.'
-    assert checks.check_servers(databases=["node1"]) == []
+    assert error.hint.endswith(sql)
+    assert checks.check_servers(databases=["default"]) == []
