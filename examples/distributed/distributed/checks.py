@@ -13,7 +13,7 @@ BACKENDS = {vendor: f"distributed.{vendor}" for vendor in ENGINES}
 
 
 def nodes_are_right():
-    return bool(settings.NODES) and not check_nodes()
+    return bool(settings.NODES) and not any(found.is_serious() for found in check_nodes())
 
 
 def check_nodes(**kwargs):
@@ -63,10 +63,10 @@ def check_nodes(**kwargs):
     ]
     if settings.DATABASES[coordinator]["ENGINE"] != BACKENDS[vendor]:
         errors.append(
-            Error(
+            Warning(
                 f'Some of Django\'s queries fail on the coordinator "{coordinator}".',
                 hint=f'Write in DATABASES["{coordinator}"]: "ENGINE": "{BACKENDS[vendor]}"',
-                id="distributed.E005",
+                id="distributed.W005",
             )
         )
     errors += [
