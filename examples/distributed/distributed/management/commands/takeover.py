@@ -1,19 +1,19 @@
 import time
+from itertools import groupby, islice
 
 from django.conf import settings
 from django.core.management import BaseCommand, CommandError
-from django.db import connections
 from tqdm import tqdm
 
-from distributed.engines import ENGINES
-from sharding.errors import errors_in_one_line, some
+from distributed.checks import check_servers
+from sharding.errors import errors_in_one_line
 from sharding.keys import BUCKETS
-from sharding.models import sharded_models
+from sharding.management.commands.reshard import parse
 from sharding.reshard import reshard
 from sharding.schema import check_all_migrated
 
 # Buckets that are marked at the same time. A shard keeps their rows until all of them are copied.
-AT_ONCE = 128
+AT_ONCE = 256
 
 
 class Command(BaseCommand):
@@ -25,35 +25,50 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser):
         parser.add_argument("--back", action="store_true", help="move the rows back to the shards")
+        parser.add_argument(
+            "--buckets",
+            default=f"0-{BUCKETS - 1}",
+            metavar="NUMBERS",
+            help='only these, to try it with some rows first: "0-9,205" (all)',
+        )
 
-    def handle(self, *, back, **options):
+    def handle(self, *, back, buckets, **options):
         shards = check_settings()
+        numbers = parse(buckets)
         check_all_migrated()
         check_nodes()
         start = time.monotonic()
         moved = rows = 0
         try:
-            with tqdm(total=BUCKETS, unit="bucket", disable=None) as bar:
-                for target, numbers in plan(shards, back):
-                    of_these, with_rows = reshard(numbers, target)
+            with tqdm(total=len(numbers), unit="bucket", disable=None) as bar:
+                for target, some in plan(numbers, shards if back else [settings.COORDINATOR]):
+                    of_these, with_rows = reshard(some, target)
                     moved, rows = moved + of_these, rows + with_rows
-                    bar.update(len(numbers))
+                    bar.update(len(some))
         except KeyboardInterrupt:
             raise CommandError("Stopped. Run takeover again to continue.") from None
         self.stdout.write(
             f"Buckets moved: {moved}, with {rows} rows, in {time.monotonic() - start:.1f} s. Each "
-            f"row was compared with its copy. Already there: {BUCKETS - moved}."
+            f"row was compared with its copy. Already there: {len(numbers) - moved}."
         )
 
 
-def plan(shards, back):
-    """Yield ``(alias, numbers)``: where some buckets belong, so that all are planned."""
-    targets = shards if back else [settings.COORDINATOR]
-    for position, alias in enumerate(targets):
-        first = -(-BUCKETS * position // len(targets))
-        last = -(-BUCKETS * (position + 1) // len(targets))
-        for start in range(first, last, AT_ONCE):
-            yield alias, range(start, min(start + AT_ONCE, last))
+def plan(numbers, targets):
+    """Yield ``(alias, some)``: some of the buckets, and their target. Each gets an equal run."""
+
+    def target(number):
+        return number * len(targets) // BUCKETS
+
+    for position, of_one in groupby(numbers, target):
+        for some in batched(of_one, AT_ONCE):
+            yield targets[position], some
+
+
+def batched(numbers, size):
+    """Yield tuples of ``size`` numbers. (Python 3.12 has it in itertools.)"""
+    numbers = iter(numbers)
+    while some := tuple(islice(numbers, size)):
+        yield some
 
 
 def check_settings():
@@ -72,21 +87,7 @@ def check_settings():
 
 def check_nodes():
     """Raise CommandError unless the coordinator's tables have their rows on guarded nodes."""
-    coordinator = connections[settings.COORDINATOR]
-    tables = [model._meta.db_table for model in sharded_models()]
     with errors_in_one_line(settings.COORDINATOR):
-        local = sorted(set(tables) - ENGINES[coordinator.vendor].distributed(coordinator))
-    if local:
-        raise CommandError(
-            f"{some(local)} in {settings.COORDINATOR} is not distributed. Its migration with "
-            "Distribute has run with other settings, or there is none."
-        )
-    for alias in settings.NODES:
-        with errors_in_one_line(alias), connections[alias].cursor() as cursor:
-            for table in tables:
-                found = connections[alias].introspection.get_constraints(cursor, table)
-                if f"{table}_of_node" not in found:
-                    raise CommandError(
-                        f"{alias} would accept rows of other nodes, because {table} has no "
-                        f"constraint {table}_of_node. The operation Distribute creates it."
-                    )
+        found = check_servers(databases=[settings.COORDINATOR])
+    if found:
+        raise CommandError(f"{found[0].msg} {found[0].hint}")
