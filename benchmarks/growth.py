@@ -267,7 +267,7 @@ def measure_move(engine):
         keys.setdefault(bucket_of(key), key)
     seconds, rates, waits = {}, {}, {}
     parts = {"one bucket": (1, 0.0), "one bucket, with latency": (1, ROUND_TRIP)} | {
-        f"{named(number)} and one more": (BUCKETS // (number + 1), 0.0) for number in NUMBERS[1:]
+        named(number): (BUCKETS // (number + 1), 0.0) for number in NUMBERS[1:]
     }
     *sources, target = settings.SHARDS
     for name, (size, latency) in parts.items():

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
-from math import log, log10
+from math import log
 
 from docutils import nodes
 from docutils.parsers.rst import directives
@@ -32,7 +32,7 @@ WIDTH, HEIGHT, LEFT, TOP, BOTTOM, LETTER = 324, 208, 34, 22, 38, 5.6
 # The shapes of the points, around 0, 0: each line has its own, so that no colour is needed.
 MARKERS = [
     '<circle r="3.6"/>',
-    '<rect x="-3.3" y="-3.3" width="6.6" height="6.6"/>',
+    '<rect x="-4.5" y="-4.5" width="9" height="9" fill="none" stroke="currentColor"/>',
     '<path d="M0-4.4L4.2 3.2H-4.2Z"/>',
     '<path d="M0-4.8L4.4 0 0 4.8-4.4 0Z"/>',
 ]
@@ -56,17 +56,13 @@ def points(name: str, env=None) -> dict[int, float]:
     table, which = names
     measured = known["results"][table]
     found = {
-        int(match[1]): value(line, measured["unit"], which)
+        int(match[1]): figure(line, measured["unit"], which)
         for name, line in measured["figures"].items()
         if (match := SHARDS.fullmatch(name))
     }
     if len(found) < 2:
         raise KeyError(f"{table} has no figures by number of shards")
     return dict(sorted(found.items()))
-
-
-def value(line: dict, unit: str, which: str) -> float:
-    return line.get("wall", line)["p95"] if which == "p95" else figure(line, unit, which)
 
 
 def reached(found: dict[int, float], limit: float) -> float | None:
@@ -95,11 +91,13 @@ class Axes:
         return TOP + height * (1 - log(value / self.least) / log(self.most / self.least))
 
     def ticks(self) -> list[float]:
-        """Return 1, 2, 5, 10 and so on, or only 1, 10, 100 where these would be too many."""
-        powers = range(-3, 9)
-        fine = [step * 10.0**power for power in powers for step in (1, 2, 5)]
-        inside = [tick for tick in fine if self.least <= tick <= self.most * 1.0001]
-        return inside if len(inside) < 8 else [t for t in inside if log10(t) == round(log10(t))]
+        """Return 1, 2, 5, 10 and so on, with more or fewer steps so that there are 4 to 7."""
+        for steps in [(1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7)]:
+            found = [step * 10.0**power for power in range(-3, 9) for step in steps]
+            inside = [tick for tick in found if self.least <= tick <= self.most]
+            if len(inside) > 3:
+                break
+        return inside
 
 
 def short(number: float) -> str:
@@ -108,7 +106,7 @@ def short(number: float) -> str:
 
 def draw(title: str, lines: dict[str, dict[int, float]], unit: str, limit=None) -> Picture:
     """Return the picture of these lines, by their labels. ``unit`` is that of the vertical axis."""
-    ends = {label: f"{label} {short(list(found.values())[-1])}" for label, found in lines.items()}
+    ends = {label: f"{label}: {short(list(found.values())[-1])}" for label, found in lines.items()}
     numbers = sorted({number for found in lines.values() for number in found})
     values = [value for found in lines.values() for value in found.values()]
     values += [] if limit is None else [limit]
