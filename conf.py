@@ -26,6 +26,7 @@ extensions = [
     "theme",
     "slides.deck",
     "benchmarks.figures",
+    "benchmarks.plots",
 ]
 nitpicky = True
 exclude_patterns = ["parts"]  # slides/index.rst includes these files.

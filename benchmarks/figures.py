@@ -3,8 +3,9 @@
 ``:measured:`replication | index | with the index``` is the median wall time of that table and line
 of ``results/replication.json``, with two digits and the unit: "1.6 ms". For a server, write
 ``:measured:`replication | postgresql | index | with the index```. With ``| best`` at the end, the
-figure is the best round, which other processes have disturbed least. With ``| times``, it is the
-median ratio to the first line of the table, round by round: "1.1 times".
+figure is the best round, which other processes have disturbed least. With ``| p95``, it is the
+figure that 95 % of the rounds do not exceed. With ``| times``, it is the median ratio to the first
+line of the table, round by round: "1.1 times".
 """
 
 import json
@@ -20,11 +21,11 @@ logger = logging.getLogger(__name__)
 
 
 def figure(line: dict, unit: str, of: str = "median") -> float:
-    """Return the median of a line, its best round or its ratio. KeyError: another word."""
+    """Return a line's median, best round, p95 or ratio. Raises KeyError for another word."""
     if of == "times":
         return line["wall_ratio"]["median"]
     best = "max" if unit.endswith("/s") else "min"
-    return line.get("wall", line)[{"median": "median", "best": best}[of]]
+    return line.get("wall", line)[{"median": "median", "best": best, "p95": "p95"}[of]]
 
 
 class Measured(SphinxRole):

@@ -48,7 +48,7 @@ def shards(number):
     return [f"{shard}_of_{number}" for shard in range(number)]
 
 
-def set_up(engine):
+def set_up(engine, numbers=NUMBERS):
     """Fill the shop's four shards. Write the same rows to one database, and to 2, 4, … shards."""
     customers = CUSTOMERS if engine == "sqlite" else CUSTOMERS // 4
     print(f"{customers:,} customers with their orders, on {engine}…", flush=True)
@@ -63,7 +63,7 @@ def set_up(engine):
     from customers.models import Customer, Order
     from sharding.keys import BUCKETS, bucket_of
 
-    for number in NUMBERS:
+    for number in numbers:
         for alias in shards(number):
             name = Path(f"{alias}.sqlite3").resolve() if engine == "sqlite" else alias
             settings.DATABASES[alias] = settings.DATABASES["default"] | {"NAME": name}
@@ -79,7 +79,7 @@ def set_up(engine):
             for alias in settings.SHARDS
             for row in execute(alias, f"SELECT {columns} FROM {table} ORDER BY id")
         ]
-    for aliases in [["default"], *map(shards, NUMBERS)]:
+    for aliases in [["default"], *map(shards, numbers)]:
         for alias in aliases:
             with connections[alias].schema_editor() as editor:
                 for model in models:
