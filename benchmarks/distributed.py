@@ -7,6 +7,7 @@ on the servers of the nodes. One database, without sharding, is on the coordinat
 """
 
 import asyncio
+import io
 import multiprocessing
 import os
 import random
@@ -43,9 +44,11 @@ CUSTOMERS = 24_000  # each with 1.5 orders
 PARTS = ["0", "1", "2"]  # of the shards, and of the nodes, on the same three servers
 SHARDS = [f"shard{part}" for part in PARTS]
 NODES = [f"node{part}" for part in PARTS]
-TABLES = ["customers_customer", "customers_order"]
+# Parents first: the tables, and the column that says on which node a row is.
+TABLES = {"customers_customer": "id", "customers_order": "customer_id"}
 ONE = "one database"
 ENGINES = {"postgresql": "postgres_fdw", "mariadb": "Spider"}
+PATIENCE = 60  # seconds
 NEW = 0  # the product_id of orders that are written here, and deleted again
 # Joins and aggregates of rows that are on the same node.
 PLANS = "-c enable_partitionwise_join=on -c enable_partitionwise_aggregate=on"
@@ -159,7 +162,9 @@ def set_up(engine, servers, hosts):
     names = ["default", "one", "cluster", "cluster_far"]
     coordinator = {name: database(name, "coordinator") for name in names}
     for name, its_nodes in [("cluster", nodes), ("cluster_far", far_nodes)]:
-        write_settings(f"on_{name}", DATABASES={"default": coordinator[name]} | its_nodes, NODES=NODES)
+        write_settings(
+            f"on_{name}", DATABASES={"default": coordinator[name]} | its_nodes, NODES=NODES
+        )
     write_settings(
         "on_server",
         DATABASES=coordinator | shards | nodes,
@@ -220,7 +225,7 @@ def load(alias, rows):
 
 def clear(alias):
     """Delete all customers and orders of a database."""
-    empty(alias, TABLES[::-1])
+    empty(alias, [*TABLES][::-1])
 
 
 def analyze(engine):
@@ -274,7 +279,7 @@ def ours():
         for part in gather.each(orders, lambda rows: by_product(rows)).values():
             sold.update(dict(part))
         names = Product.objects.in_bulk(sold)
-        return {names[product].name: number for product, number in sold.items()}
+        return {product.name: sold[pk] for pk, product in names.items()}
 
     return {
         "get": lambda pk, order: Customer.objects.get(pk=pk),
@@ -391,6 +396,22 @@ def measure_questions(engine, rows, latency=False):
                 candidates[name][question](pk, order)
         return number
 
+    def too_slow(question):
+        """Ask Spider once, for no more than PATIENCE seconds. Return how that ended."""
+        from django.db import DatabaseError
+
+        execute(of_engine, f"SET max_statement_time = {PATIENCE}")
+        start = perf_counter()
+        try:
+            asked(ENGINES[engine], question, 1)
+        except DatabaseError as error:
+            said = f"{type(error).__name__}: {error}"
+        else:
+            said = "answers"
+        execute(of_engine, "SET max_statement_time = DEFAULT")
+        print(f"\n{question}, each server away: {said}, {perf_counter() - start:.1f} s", flush=True)
+        return said
+
     def answer(name, question):
         with context(name):
             found = candidates[name][question](*pairs[0])
@@ -403,6 +424,9 @@ def measure_questions(engine, rows, latency=False):
         if latency:
             title, number = f"{title}; each server {LATENCY * 1e3:g} ms away", min(number, 2)
             runs = min(runs, 11)
+        if latency and (engine, question) == ("mariadb", "spenders"):
+            results[f"{question}_with_latency"] = {"limit": PATIENCE, "says": too_slow(question)}
+            continue
         functions = {name: partial(asked, name, question, number) for name in candidates}
         result = compare(title, "ms", functions, runs)
         results[f"{question}_with_latency" if latency else question] = result
@@ -434,6 +458,405 @@ def moved_away(hosts):
         move(before)
 
 
+@contextmanager
+def in_thread(repeat):
+    """Call ``repeat(answer)`` again and again in a thread, until the block ends.
+
+    Yields the answer, a list, to which ``repeat`` adds. The thread has connections of its own.
+    """
+    from django.db import connections
+
+    answer, ended = [], threading.Event()
+
+    def run():
+        try:
+            while not ended.is_set():
+                repeat(answer)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(run)
+        try:
+            yield answer
+        finally:
+            ended.set()
+            running.result()
+
+
+def new_customer(candidate, **fields):
+    """Create a customer, in a random bucket. Return the key."""
+    from django.utils import timezone
+
+    from customers.models import Customer
+    from sharding.keys import new_key
+
+    if candidate == OURS:
+        return Customer.objects.create(**fields).pk
+    alias = "one" if candidate == ONE else "cluster"
+    objects = plain_models().Customer.objects.using(alias)
+    return objects.create(pk=new_key(), joined=timezone.now(), **fields).pk
+
+
+def watched(name, change, errors):
+    """Call ``change()`` while a thread creates customers, and a thread counts the others.
+
+    Returns the seconds of the change, the longest seconds of a write and of a count, and for how
+    many seconds counts were wrong. Fails if a row that was written is not there at the end.
+    """
+    from customers.models import Customer
+    from sharding import gather
+
+    old = {"email__endswith": "@clocks.example"}
+    plain_customers = plain_models().Customer.objects.using("cluster")
+
+    def write(answer):
+        start = perf_counter()
+        try:
+            key = new_customer(name, name="Ada Mudge", email="ada@written.example")
+        except errors as error:
+            key = type(error)
+        answer.append((perf_counter() - start, key))
+        sleep(0.002)
+
+    def count(answer):
+        start = perf_counter()
+        if name == OURS:
+            found = gather.count(Customer.objects.filter(**old))
+        else:
+            found = plain_customers.filter(**old).count()
+        answer.append((start, perf_counter(), found))
+
+    with context(name), in_thread(write) as written, in_thread(count) as counted:
+        sleep(1)
+        start = perf_counter()
+        change()
+        seconds = perf_counter() - start
+        sleep(1)
+    keys = {key for _, key in written if isinstance(key, int)}
+    refused = len(written) - len(keys)
+    with context(name):
+        if name == OURS:
+            there = gather.in_bulk(Customer.objects.all(), keys)
+            total = gather.count(Customer.objects.all())
+        else:
+            there = {row.pk for key in keys for row in plain_customers.filter(pk=key)}
+            total = plain_customers.count()
+    assert (len(there), total) == (len(keys), CUSTOMERS + len(keys)), (name, len(there), total)
+    wrong = [(start, end) for start, end, found in counted if found != CUSTOMERS]
+    return {
+        "seconds": seconds,
+        "a write, at most": max(wait for wait, _ in written),
+        "a count, at most": max(end - start for start, end, _ in counted),
+        "counts were wrong": wrong[-1][1] - wrong[0][0] if wrong else 0.0,
+        "writes": len(keys),
+        "refused": refused,
+    }
+
+
+def add_shard():
+    """Move a half of the buckets of the first shard to a new shard. Return the number of rows."""
+
+    from sharding import buckets
+    from sharding.reshard import reshard
+
+    numbers = buckets.read_map().buckets(SHARDS[0])
+    _, rows = reshard(numbers[len(numbers) // 2 :], "shard3")
+    return rows
+
+
+def add_partition():
+    """Split the hash partition of the first node, and move the half to a new node."""
+    from django.db import transaction
+
+    moved = {}
+    for table, column in TABLES.items():
+        # postgres_fdw sends this condition to the node. So the table's OID has to be the node's.
+        ((oid,),) = execute("node0", f"SELECT '{table}_hash'::regclass::oid")
+        moved[table] = f"satisfies_hash_partition({oid}::oid, 6, 3, {column})"
+    with transaction.atomic(using="cluster"):
+        # Writers wait from here on. Readers wait from the first DETACH on.
+        execute("cluster", f"LOCK TABLE {', '.join(TABLES)} IN EXCLUSIVE MODE")
+        for table in TABLES:
+            execute(
+                "cluster",
+                f"INSERT INTO {table}_node3 SELECT * FROM {table}_node0 WHERE {moved[table]}",
+            )
+        for table in reversed(TABLES):
+            execute("cluster", f"DELETE FROM {table}_node0 WHERE {moved[table]}")
+        for table in TABLES:
+            execute("cluster", f"ALTER TABLE {table} DETACH PARTITION {table}_node0")
+            for part, remainder in [("0", 0), ("3", 3)]:
+                execute(
+                    "cluster",
+                    f"ALTER TABLE {table} ATTACH PARTITION {table}_node{part} "
+                    f"FOR VALUES WITH (MODULUS 6, REMAINDER {remainder})",
+                )
+
+
+def add_range(middle):
+    """Move the keys of the first node from ``middle`` on to a new node."""
+    from django.db import connections
+
+    holder, renamer = (connections["cluster"].copy() for _ in range(2))
+    swaps = ", ".join(f"{table} TO {table}_old, {table}_new TO {table}" for table in TABLES)
+    with holder.cursor() as held, renamer.cursor() as renaming, ThreadPoolExecutor(1) as thread:
+        # Writers wait from here on, also those that write to a node directly.
+        held.execute(f"LOCK TABLES {', '.join(f'{table} READ' for table in TABLES)}")
+        for table, column in TABLES.items():
+            execute(
+                "cluster",
+                f"INSERT INTO {table}_new SELECT * FROM {table} PARTITION (node0) "
+                f"WHERE {column} >= {middle}",
+            )
+        swapping = thread.submit(renaming.execute, f"RENAME TABLE {swaps}")
+        while not execute(
+            "cluster",
+            "SELECT 1 FROM information_schema.processlist WHERE state LIKE 'Waiting for table%' "
+            "AND info LIKE 'RENAME%'",
+        ):
+            sleep(0.001)
+        # The RENAME waits, and comes before the writers that wait.
+        held.execute("UNLOCK TABLES")
+        swapping.result()
+    # Until these rows are deleted, a query over all rows finds them twice.
+    execute("node0", f"DELETE FROM customers_order WHERE customer_id >= {middle}")
+    execute("node0", f"DELETE FROM customers_customer WHERE id >= {middle}")
+    for connection in (holder, renamer):
+        connection.close()
+
+
+def prepare_node(engine):
+    """Make the tables of a new node, and make them known to the coordinator, without rows.
+
+    Returns the function that moves the rows.
+    """
+    from django.conf import settings
+    from django.db import connections
+
+    from distributed.engines import ENGINES as SQL
+    from sharding.keys import BUCKETS, keys_of
+
+    manage("migrate", "customers", "--database=node3", "--settings=on_cluster")
+    coordinator = connections["cluster"]
+    sql = SQL[coordinator.vendor]
+    with patch.object(settings, "NODES", ["node3"]):
+        for statement in sql.prepare(coordinator):
+            execute("cluster", statement)
+    if engine == "postgresql":
+        for table, column in TABLES.items():
+            types = f"{table}_hash"
+            execute("node3", f"CREATE TABLE {types} (value bigint) PARTITION BY HASH (value)")
+            check = f"satisfies_hash_partition('{types}'::regclass, 6, 3, {column})"
+            execute("node3", f"ALTER TABLE {table} ADD CHECK ({check})")
+            execute(
+                "cluster",
+                f"CREATE FOREIGN TABLE {table}_node3 (LIKE {table} INCLUDING CONSTRAINTS) "
+                f"SERVER node3 OPTIONS (table_name '{table}')",
+            )
+        return add_partition
+    middle = keys_of(BUCKETS // 6)[0]
+    for table, column in TABLES.items():
+        execute("node3", f"ALTER TABLE {table} ADD CHECK ({column} >= {middle})")
+        execute("cluster", f"CREATE TABLE {table}_new LIKE {table}")
+        (row,) = execute("cluster", f"SHOW CREATE TABLE {table}")
+        (last,) = re.findall(r"PARTITION `node0` VALUES LESS THAN \((\d+)\)", row[1])
+        # This changes the definition only. Spider moves no rows, and deletes none.
+        execute(
+            "cluster",
+            f"ALTER TABLE {table}_new REORGANIZE PARTITION node0 INTO ("
+            f"PARTITION node0 VALUES LESS THAN ({middle}) COMMENT = 'srv \"cluster_node0\"', "
+            f"PARTITION node3 VALUES LESS THAN ({last}) COMMENT = 'srv \"cluster_node3\"')",
+        )
+        execute(
+            "cluster",
+            f"CREATE TRIGGER {table}_new_stays BEFORE UPDATE ON {table}_new FOR EACH ROW "
+            f"IF NEW.{column} <> OLD.{column} THEN SIGNAL SQLSTATE '45000'; END IF",
+        )
+    return partial(add_range, middle)
+
+
+def measure_added_server(engine):
+    """Time moving a half of the rows of a server to a new server, while rows are written."""
+    from django.conf import settings
+    from django.core.management import call_command
+    from django.db import DatabaseError
+
+    settings.SHARDS.append("shard3")
+    call_command("migrate_shards", stdout=io.StringIO())
+    move = prepare_node(engine)
+    found = {}
+    for name, change in [(OURS, add_shard), (ENGINES[engine], move)]:
+        found[name] = watched(name, change, DatabaseError)
+        prefix = "shard" if name == OURS else "node"
+        found[name]["rows"] = sum(
+            execute(f"{prefix}3", f"SELECT count(*) FROM {table}")[0][0] for table in TABLES
+        )
+    print("\nA server is added, which takes a half of the rows of another server")
+    for name, figures in found.items():
+        print(f"  {name}: {figures}", flush=True)
+    analyze(engine)
+    times = {}
+    for line in ["seconds", "a write, at most", "a count, at most", "counts were wrong"]:
+        times[f"added_server: {line}"] = {
+            "unit": "s",
+            "runs": 1,
+            "figures": {name: summary([figures[line]]) for name, figures in found.items()},
+        }
+    facts = {
+        name: {fact: figures[fact] for fact in ["rows", "writes", "refused"]}
+        for name, figures in found.items()
+    }
+    return times | {"added_server": facts}
+
+
+def dump(servers, alias, file):
+    """Write a logical backup of a database to a file."""
+    part = alias[-1] if alias[-1].isdigit() else "coordinator"
+    kind = servers[part].kind
+    if kind.name == "PostgreSQL":
+        command = [kind.bin / "pg_dump", "-h", kind.folder, "-U", "postgres", "-f", file, alias]
+        command += ["--include-foreign-data=node*"] * (alias == "cluster")
+    else:
+        command = ["mariadb-dump", "--no-defaults", f"--socket={socket_of(servers[part])}"]
+        command += ["-u", "root", "--single-transaction", f"--result-file={file}", alias]
+    subprocess.run(command, check=True, env=environment(), stdout=subprocess.DEVNULL)
+
+
+def measure_backup(engine, servers, runs=3):
+    """Time logical backups. Say whether each has the rows of one moment, while rows are written."""
+    parts = [*PARTS, "3"]
+    own = f"{ENGINES[engine]}, each node"
+    databases = {
+        OURS: ["default", *(f"shard{part}" for part in parts)],
+        ENGINES[engine]: ["cluster"],
+        own: [f"node{part}" for part in parts],
+        ONE: ["one"],
+    }
+
+    def backup(name):
+        files = {alias: Path(f"{alias}.dump") for alias in databases[name]}
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(partial(dump, servers), files, files.values()))
+        return "".join(file.read_text(encoding="utf-8") for file in files.values())
+
+    def once(name):
+        backup(name)
+        return 1
+
+    result = compare("A backup", "ms", {name: partial(once, name) for name in databases}, runs)
+    moments = {}
+    for name in databases:
+        writer = ENGINES[engine] if name == own else name
+
+        def write(answer, writer=writer):
+            answer.append(len(answer))
+            new_customer(writer, name="Ada", email=f"moment{len(answer)}@written.example")
+
+        with context(name), in_thread(write):
+            sleep(0.3)
+            text = backup(name)
+            sleep(0.3)
+        numbers = {int(number) for number in re.findall(r"moment(\d+)@", text)}
+        # Rows were written one after the other. So at each moment, the first rows were there.
+        moments[name] = len(numbers) == max(numbers)
+        for alias in ["one", *(f"{kind}{part}" for kind in ["shard", "node"] for part in parts)]:
+            execute(alias, "DELETE FROM customers_customer WHERE email LIKE 'moment%'")
+    print("  has the rows of one moment:", moments, flush=True)
+    return {"backup": result | {"one_moment": moments}}
+
+
+def pid_of(server):
+    kind = server.kind
+    file = kind.data / "postmaster.pid" if kind.name == "PostgreSQL" else kind.folder / "pid"
+    return int(file.read_text().split()[0])
+
+
+def measure_lost_server(engine, servers):
+    """Kill a server. Record which questions are answered without it, and after how many seconds."""
+    from django.db import DatabaseError, InterfaceError
+
+    from customers.models import Order
+    from sharding import gather
+    from sharding.scatter import ShardDown
+
+    found = {}
+    for name, prefix, of in [(OURS, "shard", ours()), (ENGINES[engine], "node", plain("cluster"))]:
+        (there,), (lost,) = (
+            execute(f"{prefix}{part}", "SELECT customer_id, id FROM customers_order LIMIT 1")
+            for part in ["2", "1"]
+        )
+        found[name] = {
+            "get on another server": partial(of["get"], *there),
+            "get on the lost server": partial(of["get"], *lost),
+            "create on another server": partial(of["create"], *there),
+            "create on the lost server": partial(of["create"], *lost),
+            "an order of another server, by its key alone": partial(of["get_order"], *there),
+            "count": partial(of["count"], *there),
+            f"the {TOP} newest": partial(of["top"], *there),
+            "join with products": partial(of["products"], *there),
+        }
+    found[OURS] |= {
+        "count, partial=True": lambda: gather.count(Order.objects.all(), partial=True),
+    }
+
+    def ask(question):
+        close_old_connections()  # as at the start of a request
+        start = perf_counter()
+        try:
+            value = question()
+        except (DatabaseError, InterfaceError, ShardDown) as error:
+            message = str(error).strip().splitlines()[0]
+            said = f"{type(error).__name__}: {re.sub(r'/[^ ]*/', '…/', message)}"
+        else:
+            said = "answers"
+            if isinstance(value, gather.Partial) and value.missing:
+                said = f"answers, without {', '.join(value.missing)}"
+        return {"says": said, "seconds": float(f"{perf_counter() - start:.3g}")}
+
+    def ask_all():
+        answers = {}
+        for name, questions in found.items():
+            with context(name):
+                answers[name] = {what: ask(question) for what, question in questions.items()}
+        return answers
+
+    for name, answers in ask_all().items():
+        assert {answer["says"] for answer in answers.values()} == {"answers"} or name == OURS, (
+            answers
+        )
+    kind = servers["1"].kind
+    os.kill(pid_of(servers["1"]), signal.SIGKILL)
+    sleep(1)
+    results = {"killed": ask_all()}
+    user = {}
+    if os.geteuid() == 0:
+        status = os.stat(kind.folder)
+        user = {"user": status.st_uid, "group": status.st_gid, "extra_groups": []}
+    with (Path.cwd() / "restarted.log").open("w") as log:
+        again = subprocess.Popen(
+            kind.run,
+            cwd=kind.folder,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            **user,
+        )
+        ask_server = {"input": "SELECT 1", "text": True, "capture_output": True}
+        while subprocess.run(kind.client, env=environment(), **ask_server).returncode:
+            sleep(0.1)
+        results["started again"] = ask_all()
+        again.kill()
+        again.wait()
+    print("\nA server is lost")
+    for when, by_name in results.items():
+        for name, answers in by_name.items():
+            for what, answer in answers.items():
+                print(f"  {when}; {name}; {what}: {answer['says']} ({answer['seconds']} s)")
+    return {"lost_server": results}
+
+
 def main():
     random.seed(0)
     engine = engine_named()
@@ -446,6 +869,9 @@ def main():
         results |= measure_questions(engine, rows)
         with moved_away(hosts):
             results |= measure_questions(engine, rows, latency=True)
+        results |= measure_added_server(engine)
+        results |= measure_backup(engine, servers)
+        results |= measure_lost_server(engine, servers)
         save("distributed", packages, results, engine)
 
 
