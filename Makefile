@@ -82,6 +82,8 @@ bench: $(BENCH)/ready $(if $(ENGINE),$(READY) driver $(BENCH_DRIVER)) ## measure
 ifndef ENGINE
 	$(BENCH)/bin/python -m benchmarks.shadowing
 	$(BENCH)/bin/python -m benchmarks.one_database
+else
+	$(BENCH)/bin/python -m benchmarks.distributed $(ENGINE)
 endif
 
 # The newest patch release of each. A release that is added here is in the matrix of docs/hints.rst.
