@@ -429,7 +429,7 @@ def measure_questions(engine, rows, latency=False):
         return [row.pk for row in found] if isinstance(found, list) else getattr(found, "pk", found)
 
     for question, (title, number, runs) in QUESTIONS.items():
-        if question != "create":
+        if question != "create" and not latency:
             first, *others = (answer(name, question) for name in candidates)
             assert all(other == first for other in others), (question, first, others)
         if latency:
