@@ -132,6 +132,8 @@ def far(servers):
         )
         process.start()
         while not all(here.exists() for here, _ in pairs):
+            if not process.is_alive():
+                sys.exit("The proxies did not start.")
             sleep(0.01)
         try:
             yield hosts
@@ -803,7 +805,7 @@ def measure_backup(engine, servers, runs=3):
             answer.append(None)
 
         moments[name] = True
-        for _ in range(5):
+        for _ in range(10):
             with context(name), in_thread(write):
                 sleep(0.2)
                 text = backup(name)
