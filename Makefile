@@ -72,6 +72,7 @@ stress: $(READY) $(if $(ENGINE),driver) ## run the long forms of the examples' t
 	$(call long,sharding,processes_at_once or killed_under)
 	$(call long,replicated_shards,killed)
 	$(if $(ENGINE),,$(call long,shadowing,same))
+	$(if $(filter postgresql mariadb,$(ENGINE)),$(call long,distributed,takeover))
 
 # Runs the tests of an example that have a long form.
 long = $(ON_ENGINE) sh -c 'cd examples/$(1) && STRESS=1 "$(CURDIR)/$(BIN)/python" -m pytest -q -s -k "$(2)" $(if $(ENGINE),--ds=tests.$(ENGINE))'

@@ -29,11 +29,11 @@ ALIKE_IN = [
     "products/templates",
 ]
 SHOP = {"shop", "products", "customers", "reviews"}  # the shop and its apps
-# Its commands import the errors of a database from the app `sharding`.
-WITHOUT = {("sharding", "shop/errors.py")}
+# Their commands import the errors of a database from the app `sharding`.
+WITHOUT = {("sharding", "shop/errors.py"), ("distributed", "shop/errors.py")}
 # Apps that a reader takes whole. An app in several examples has all of its files in each.
 COPIED = ["directory", "replicas", "replication", "sharding"]
-TAKEN = [*COPIED, "overlay", "multidb_checks"]
+TAKEN = [*COPIED, "distributed", "overlay", "multidb_checks"]
 
 # The files that `replicated_shards` has from other examples, but changed.
 CHANGED = {
@@ -79,9 +79,26 @@ def test_two_shops_are_filled_and_shown_alike(name):
     assert trees[0] == trees[1] != {}
 
 
-def test_servers_that_replicate_are_started_alike():
-    both = [EXAMPLES[0].parent / name for name in ("replication", "replicated_shards")]
-    assert not different([{"": (example / "tests/servers.py").read_bytes()} for example in both])
+def test_servers_are_started_alike():
+    names = ("replication", "replicated_shards", "distributed")
+    paths = [EXAMPLES[0].parent / name / "tests/servers.py" for name in names]
+    assert not different([{"": path.read_bytes()} for path in paths])
+
+
+def test_the_distributed_shop_is_the_sharded_shop_but_for_settings_and_one_migration():
+    one, other = (
+        {
+            name: content
+            for app in ("customers", "products", "shop")
+            for name, content in files(EXAMPLES[0].parent / example).items()
+            if name.startswith(f"{app}/")
+        }
+        for example in ("sharding", "distributed")
+    )
+    assert "customers/models.py" in one
+    assert other.keys() - one.keys() == {"customers/migrations/0002_distributed.py"}
+    assert one.keys() <= other.keys()
+    assert different([one, other]) == ["shop/settings.py"]
 
 
 @pytest.mark.parametrize("app", COPIED)

@@ -215,6 +215,12 @@ def server(example, engine, alone, tmp_path):
             found = alone(engine)
         except ServerError as error:
             pytest.skip(str(error))
+        if engine == "mariadb" and (example / "distributed").exists():
+            install = "INSTALL PLUGIN IF NOT EXISTS spider SONAME 'ha_spider'"
+            command = ["mariadb", "-e", install]
+            environment = os.environ | found.superuser
+            if subprocess.run(command, env=environment, stderr=subprocess.DEVNULL).returncode:
+                pytest.skip("the plugin Spider is missing: apt install mariadb-plugin-spider")
         yield found
 
 
@@ -249,6 +255,7 @@ def steps_on_a_server(section, engine, server, example):
         rest = ast.parse(changed).body[1].lineno - 1
         changed = "\n".join([texts[3], *changed.splitlines()[rest:]])
         changed = changed.replace("PostgresPosition", "MariaDBPosition")
+        changed = changed.replace("distributed.postgresql", "distributed.mysql")
     for name, address in server.addresses.items():
         here = ", ".join(f'"{key}": "{value}"' for key, value in address.items())
         changed = changed.replace(f'"HOST": "{name}"', here)

@@ -2,10 +2,10 @@
 
 from django.conf import settings
 from django.core.management import CommandError
-from django.db import DatabaseError, connections
+from django.db import DatabaseError, connections, transaction
 from django.db.migrations.operations.base import Operation
 
-from distributed.engines import ENGINES
+from distributed.engines import ENGINES, add_guard
 
 
 class Distribute(Operation):
@@ -39,27 +39,27 @@ class Distribute(Operation):
         pairs = [(model, model._meta.get_field(field)) for model, field in models]
         alias = editor.connection.alias
         if alias in settings.NODES:
-            engine = ENGINES[editor.connection.vendor]
+            node = editor.connection
             for model, field in pairs:
-                check = engine.guard(editor, model, field, settings.NODES.index(alias))
-                name = editor.quote_name(f"{model._meta.db_table}_of_node")
-                table = editor.quote_name(model._meta.db_table)
-                editor.execute(f"ALTER TABLE {table} ADD CONSTRAINT {name} CHECK ({check})")
+                ENGINES[node.vendor].prepare_node(editor, model, field)
+                editor.execute(add_guard(node, model, field))
         elif alias == settings.COORDINATOR and settings.NODES:
             self.prepare(editor.connection)
-            for model, field in reversed(pairs):  # the table with a foreign key is dropped first
+            for model, _ in pairs:
                 self.check(model, alias)
+            for model, field in reversed(pairs):  # the table with a foreign key is dropped first
                 ENGINES[editor.connection.vendor].distribute(editor, model, field)
 
     def database_backwards(self, app_label, editor, from_state, to_state):
         raise NotImplementedError("reversible is False")
 
     def prepare(self, coordinator):
-        engine = ENGINES[coordinator.vendor]
-        if not (unknown := engine.unknown(coordinator)):
-            return
+        """Make the nodes known. Raise CommandError if that needs an administrator."""
+        engine, unknown = ENGINES[coordinator.vendor], settings.NODES
         try:
-            with coordinator.cursor() as cursor:
+            if not (unknown := engine.unknown(coordinator)):
+                return
+            with transaction.atomic(using=coordinator.alias), coordinator.cursor() as cursor:
                 for statement in engine.prepare(coordinator):
                     cursor.execute(statement)
         except DatabaseError as error:

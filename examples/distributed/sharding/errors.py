@@ -35,7 +35,7 @@ def errors_in_one_line(alias=None):
         try:
             yield
         except (MapIncomplete, ShardDown) as error:
-            raise CommandError(str(error)) from error
+            raise CommandError(" ".join(str(error).split())) from error
         except DatabaseError as error:
             asked = failed.get(error, asked)
             name = connections[asked].settings_dict["NAME"]

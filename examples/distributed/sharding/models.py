@@ -452,7 +452,7 @@ class Sharded(Keyed):
         return super(Sharded, row)._get_next_or_previous_by_FIELD(field, is_next, **conditions)
 
 
-if not settings.SHARDS:
+if not getattr(settings, "SHARDS", True):  # if it is missing, apps.py says so
     # All rows are in one database. Projects import these names, so their models stay the same.
     Sharded, ShardedManager, ShardedQuerySet = Keyed, models.Manager, models.QuerySet
 

@@ -52,6 +52,7 @@ from django.db.models import F
 
 from sharding import buckets
 from sharding.buckets import Bucket, MapVersion, ShardMap, forget_map, read_map
+from sharding.bulk import insert, names
 from sharding.errors import errors_in_one_line, some
 from sharding.fences.models import HeldBucket, Token
 from sharding.keys import keys_of
@@ -316,17 +317,6 @@ class Run:
 # they are saved. A driver can write the values that it has read, so no value is converted.
 
 
-def names(model, alias):
-    """Return a model's table, its key and its columns, quoted."""
-    quote = connections[alias].ops.quote_name
-    fields = [field for field in model._meta.local_concrete_fields if not field.generated]
-    return (
-        quote(model._meta.db_table),
-        quote(model._meta.pk.column),
-        [quote(field.column) for field in fields],
-    )
-
-
 def rows_of(model, bucket, alias):
     """Yield lists of up to BATCH rows of a bucket on a shard, in the order of their keys."""
     table, key, columns = names(model, alias)
@@ -342,14 +332,10 @@ def rows_of(model, bucket, alias):
 
 def copy(model, bucket, source, target):
     """Insert a bucket's rows into another shard; return how many."""
-    table, _, columns = names(model, target)
-    values = ", ".join("%s" for _ in columns)
-    insert = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values})"
     count = 0
-    with connections[target].cursor() as cursor:
-        for rows in rows_of(model, bucket, source):
-            cursor.executemany(insert, rows)
-            count += len(rows)
+    for rows in rows_of(model, bucket, source):
+        insert(model, rows, target)
+        count += len(rows)
     return count
 
 

@@ -30,6 +30,8 @@ These move buckets to another shard while the application reads and writes:
     the errors of a command, each in one line;
 ``schema``
     which migrations a shard lacks, and which rows are made again after a flush;
+``bulk``
+    inserts many rows at once;
 ``signals``
     the signals of a move, for other apps;
 ``reshard``
@@ -97,6 +99,7 @@ foreign keys. Write in ``models.py``::
 Then run ``migrate``, which makes the map, and ``migrate_shards``. To add a shard, add an entry to
 DATABASES and to SHARDS, run ``migrate_shards``, and then ``reshard``.
 
-With ``SHARDS = []``, nothing is sharded: the same models are in one database, and Django's own
-managers query it. Their keys still contain a bucket, so the rows can go to shards later.
+With ``SHARDS = []``, nothing is sharded: all rows are in ``default``, or where an earlier router
+puts them, and the managers are Django's own. The keys contain a bucket as before, so the rows can
+go to shards later.
 """

@@ -115,5 +115,5 @@ class ShardedAdmin(KeyedAdmin):
         return shown, dict(counts), forbidden, protected
 
 
-if not settings.SHARDS:
+if not getattr(settings, "SHARDS", True):  # if it is missing, apps.py says so
     ShardedAdmin = KeyedAdmin

@@ -44,8 +44,6 @@ class ShardRouter:
 
     The key of the row or of its parent says which shard. The database that a row was read from
     doesn't, because rows move. Without a key, ``shard_of()`` raises ``ShardUnknown``.
-
-    If ``SHARDS`` is empty, all rows are in ``default``, or where an earlier router puts them.
     """
 
     def db_for_read(self, model, **hints):

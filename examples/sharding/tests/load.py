@@ -2,7 +2,7 @@
 
 Each role runs in a folder that has the project and its databases: ``load.py ROLE SEED``. Writers
 and readers go on until a file ``stop`` exists. They print their operations, and the answers that
-they got, as JSON.
+they got, as JSON. At the end, ``check`` compares the databases with these answers.
 """
 
 import json
@@ -20,19 +20,19 @@ import django  # noqa: E402
 
 django.setup()
 
+from django.conf import settings  # noqa: E402
 from django.db import connections  # noqa: E402
 from django.db.backends.base.base import BaseDatabaseWrapper  # noqa: E402
 from django.db.models import Sum  # noqa: E402
 
 from customers.models import Customer, Order  # noqa: E402
 from sharding import buckets, gather  # noqa: E402
-from sharding.keys import bucket_of, new_key  # noqa: E402
+from sharding.keys import BUCKETS, bucket_of, new_key  # noqa: E402
 from sharding.reshard import reshard  # noqa: E402
 from sharding.writing import writing  # noqa: E402
 
 buckets.LEASE = 0.1
 MOVING = [0, 1, 255, 300, 511, 512, 700, 1023]
-SHARDS = ["shard0", "shard1", "shard2", "shard3"]
 STILL = 160  # customers whom nobody changes, with two orders each
 
 
@@ -162,7 +162,10 @@ def move(random):
     """Move buckets about; kill who does so, by the clock or by what was done; and again."""
     killed = finished = 0
     while killed < int(os.environ["KILLS"]):
-        numbers, target = random.sample(MOVING, random.randint(1, 5)), random.choice(SHARDS)
+        numbers, target = (
+            random.sample(MOVING, random.randint(1, 5)),
+            random.choice(settings.SHARDS),
+        )
         by_clock = random.random() < 0.3
         child = os.fork()
         if not child:
@@ -181,11 +184,47 @@ def move(random):
         assert status in (0, -signal.SIGKILL), status
         killed += status != 0
         finished += status == 0
-    reshard(MOVING, random.choice(SHARDS))
+    reshard(MOVING, random.choice(settings.SHARDS))
     return {"killed": killed, "finished": finished}
 
 
-if __name__ == "__main__":
+def select(alias, sql):
+    with connections[alias].cursor() as cursor:
+        cursor.execute(sql)
+        return cursor.fetchall()
+
+
+def check(random):
+    """Compare the databases with what the writers were answered, in standard input; no router."""
+    assert not select("default", "SELECT 1 FROM sharding_bucket WHERE uncounted_on IS NOT NULL")
+    aliases = dict(select("default", "SELECT number, alias FROM sharding_bucket"))
+    customers, orders, holders = {}, {}, {}
+    for alias in settings.SHARDS:
+        for (number,) in select(alias, "SELECT number FROM fences_heldbucket"):
+            assert holders.setdefault(number, alias) == alias == aliases[number]
+        for key, name, email in select(alias, "SELECT id, name, email FROM customers_customer"):
+            assert key not in customers and aliases[bucket_of(key)] == alias
+            customers[key] = name, email
+        for key, customer in select(alias, "SELECT id, customer_id FROM customers_order"):
+            assert key not in orders and aliases[bucket_of(key)] == alias
+            orders[key] = customer
+    assert len(holders) == BUCKETS
+    expected = {int(key): state for each in json.load(sys.stdin) for key, state in each.items()}
+    theirs = {key: email for key, (name, email) in customers.items() if name != "still"}
+    assert theirs == {key: str(count) for key, (count, _) in expected.items()}
+    assert {key: customer for key, customer in orders.items() if customer in theirs} == {
+        order: key for key, (_, orders) in expected.items() for order in orders
+    }
+    return {"customers": len(customers), "orders": len(orders)}
+
+
+ROLES = {"prepare": prepare, "write": write, "read": read, "move": move, "check": check}
+
+
+def main(roles):
     _, role, seed = sys.argv
-    roles = {"prepare": prepare, "write": write, "read": read, "move": move}
     print(json.dumps(roles[role](Random(f"{role} {seed}"))))
+
+
+if __name__ == "__main__":
+    main(ROLES)

@@ -1,10 +1,12 @@
 """The shop with ``SHARDS = []`` is as with Django's own models. ``test_plain.py`` runs this."""
 
+import json
 from datetime import timedelta
 from io import StringIO
 
 import pytest
 from django.conf import settings
+from django.contrib.admin import ModelAdmin
 from django.contrib.auth.models import User
 from django.core import serializers
 from django.core.checks import run_checks
@@ -18,7 +20,8 @@ from customers.models import Customer, Order
 from directory import claims
 from directory.models import EmailAddress
 from products.models import Product
-from sharding import gather
+from sharding import checks, gather, scatter
+from sharding.admin import ShardedAdmin
 from sharding.buckets import Bucket, MapVersion, alias_of, shard_map, shards
 from sharding.fences.models import HeldBucket
 from sharding.fields import KeyField, ShardUnknown
@@ -73,6 +76,12 @@ def test_the_classes_are_those_of_django():
     assert type(Customer.objects) is models.Manager is ShardedManager
     assert type(Customer.objects.all()) is models.QuerySet is ShardedQuerySet
     assert Customer.save is models.Model.save and Customer.delete is models.Model.delete
+    assert ShardedAdmin.get_changelist is ModelAdmin.get_changelist
+
+
+def test_there_is_no_map_and_no_fence():
+    assert not Bucket.objects.exists() and not MapVersion.objects.exists()
+    assert not HeldBucket.objects.exists()
 
 
 def test_each_method_sends_the_queries_of_django(queries, ada):
@@ -210,6 +219,15 @@ def test_a_claim_in_a_transaction():
     assert not EmailAddress.objects.exists() and not Customer.objects.exists()
 
 
+@pytest.mark.django_db(databases=list(settings.DATABASES), transaction=True)
+def test_a_claim_without_an_owner_is_undone_in_one_database(monkeypatch):
+    ada = Customer(name="Ada", email="ada@clocks.example")
+    monkeypatch.setattr(Customer, "save", lambda self: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        claims.save(ada)
+    assert EmailAddress.objects.exists() == (HOME != "default")
+
+
 def test_the_pages(staff, product, ada):
     claims.save(ada)
     url = ada.get_absolute_url()
@@ -227,7 +245,7 @@ def test_the_pages(staff, product, ada):
 INLINES = {"orders-TOTAL_FORMS": 1, "orders-INITIAL_FORMS": 0}
 
 
-def test_the_admin(staff, product):
+def test_the_admin(staff, product, django_capture_on_commit_callbacks):
     order = {"orders-0-product_id": product.pk, "orders-0-quantity": 2, "orders-0-price": 1}
     data = {"name": "Ada", "email": "ada@clocks.example", **INLINES, **order}
     assert staff.post("/admin/customers/customer/add/", data).status_code == 302
@@ -242,19 +260,21 @@ def test_the_admin(staff, product):
     taken = staff.post("/admin/customers/customer/add/", data).content.decode()
     assert "Another customer has this address." in taken
     action = {"action": "delete_selected", "_selected_action": ada.pk, "post": "yes"}
-    staff.post("/admin/customers/customer/", action)
+    with django_capture_on_commit_callbacks(using=HOME, execute=True):
+        staff.post("/admin/customers/customer/", action)
     assert not Customer.objects.exists() and not Order.objects.exists()
+    assert not EmailAddress.objects.exists()
 
 
 @pytest.mark.django_db(databases=list(settings.DATABASES), transaction=True)
-def test_populate_and_no_map_and_no_fences():
+def test_populate():
     call_command("populate", customers=50, stdout=(said := StringIO()))
     assert f"50 customers: {HOME} 50;" in said.getvalue()
     call_command("populate", customers=60)
     assert Customer.objects.count() == EmailAddress.objects.count() == 60
     assert all(order.bucket == order.customer.bucket for order in Order.objects.all())
-    assert not Bucket.objects.exists() and not MapVersion.objects.exists()
-    assert not HeldBucket.objects.exists()
+    assert gather.count(Customer.objects.all()) == 60
+    assert not scatter._threads  # gather needs no other connection
 
 
 def test_the_commands_say_that_there_are_no_shards():
@@ -273,8 +293,18 @@ def test_dumpdata_and_loaddata(ada, tmp_path):
     Customer.objects.all().delete()
     call_command("loaddata", file, database=HOME, verbosity=0)
     assert Customer.objects.get() == ada
+    (other,) = set(settings.DATABASES) - {HOME}
+    if not router.allow_migrate_model(other, Customer):
+        call_command("dumpdata", "customers", database=other, stdout=(dumped := StringIO()))
+        assert json.loads(dumped.getvalue()) == []
+        call_command("loaddata", file, database=other, verbosity=0)
     (row,) = serializers.deserialize("json", serializers.serialize("json", [ada]))
     row.save()
+
+
+def test_models_that_can_not_be_sharded_are_no_error(monkeypatch):
+    monkeypatch.setattr(checks, "models_of_sharded_apps", lambda: [User])
+    assert checks.check_models() == []
 
 
 def test_checks_and_migrations_find_nothing():

@@ -10,7 +10,7 @@ from django.test.utils import isolate_apps
 from conftest import ALIASES
 from customers.models import Customer
 from sharding import checks
-from sharding.buckets import Bucket, MapIncomplete, read_map
+from sharding.buckets import Bucket, MapIncomplete, MapVersion, read_map
 from sharding.fields import KeyField
 from sharding.models import Sharded, ShardedQuerySet
 from sharding.routers import ShardRouter
@@ -57,6 +57,13 @@ def test_a_bucket_that_is_not_mapped():
     assert of_the_map() == ["The shard map lacks bucket 3, 1000."]
     with pytest.raises(MapIncomplete, match="has 1022 of 1024 buckets"):
         read_map()
+
+
+def test_a_map_that_was_never_made():
+    """Without shards, ``migrate`` makes no map. With the first shards, it must not be refused."""
+    Bucket.objects.all().delete()
+    MapVersion.objects.all().delete()
+    assert ours(databases=["default"]) == {"sharding.W007": "There is no shard map yet."}
 
 
 def test_a_bucket_too_many():

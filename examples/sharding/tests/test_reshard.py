@@ -1,15 +1,11 @@
 """The command reshard: what it moves, what it refuses, and what is left when it is killed."""
 
-import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 import threading
 import time
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from django.conf import settings
@@ -17,16 +13,17 @@ from django.core.management import CommandError, call_command
 from django.db import connections, transaction
 
 import sharding.reshard
-from conftest import databases_in, open_databases
+from conftest import databases_in
 from customers.models import Customer, Order
 from sharding import buckets
 from sharding.buckets import in_buckets, read_map
 from sharding.fences.models import HeldBucket
-from sharding.keys import BUCKETS, bucket_of, keys_of, new_key
+from sharding.keys import bucket_of, keys_of, new_key
 from sharding.models import Resharding, sharded_models
 from sharding.reshard import change_map, reshard, turn
 from sharding.writing import BucketMoving
 from tests import databases
+from tests.loads import under_load
 
 SHARDS = ["shard0", "shard1", "shard2", "shard3"]
 
@@ -481,7 +478,7 @@ def test_a_transaction_that_has_written_is_waited_for(customers, shop):
 LONG = "STRESS" in os.environ
 
 
-def test_killed_under_load(migrated, tmp_path, monkeypatch, django_db_blocker):
+def test_killed_under_load(migrated, tmp_path, django_db_blocker):
     """At 200 random points (``STRESS=1``; else at 6), by ``kill -9``, while others write and read.
 
     Each row is there once, what was acknowledged is kept, and at no time did a reader, or a writer
@@ -493,67 +490,5 @@ def test_killed_under_load(migrated, tmp_path, monkeypatch, django_db_blocker):
     shutil.copytree(settings.BASE_DIR, folder, ignore=ignore)
     environment = os.environ | {"KILLS": "200" if LONG else "6"}
 
-    def start(role, seed):
-        return subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("load.py")), role, str(seed)],
-            cwd=folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def result(process):
-        output, errors = process.communicate()
-        assert process.returncode == 0, errors
-        return json.loads(output)
-
     with django_db_blocker.unblock(), databases_in(folder, migrated):
-        result(start("prepare", 0))
-        seed = int.from_bytes(os.urandom(2))
-        print("seed", seed)
-        working = [start("write", seed), start("write", seed + 1), start("read", seed)]
-        mover = start("move", seed)
-        # A loader who finds a fault ends: no need to go on.
-        while mover.poll() is None and all(process.poll() is None for process in working):
-            time.sleep(0.05)
-        (folder / "stop").touch()
-        *written, seen = map(result, working)
-        moved = result(mover)
-        open_databases(monkeypatch, folder)
-        check_databases(written)
-        connections.close_all()
-    print(
-        f"{moved}, {sum(w['writes'] for w in written)} writes, the slowest "
-        f"{max(w['slowest'] for w in written):.2f} s, {seen['reads']} reads"
-    )
-
-
-def select(alias, sql):
-    with connections[alias].cursor() as cursor:
-        cursor.execute(sql)
-        return cursor.fetchall()
-
-
-def check_databases(written):
-    """Compare what the databases have with the answers that the writers got, without a router."""
-    moving = "SELECT number FROM sharding_bucket WHERE uncounted_on IS NOT NULL"
-    assert not select("default", moving)
-    aliases = dict(select("default", "SELECT number, alias FROM sharding_bucket"))
-    customers, orders, holders = {}, {}, {}
-    for alias in SHARDS:
-        for (number,) in select(alias, "SELECT number FROM fences_heldbucket"):
-            assert holders.setdefault(number, alias) == alias == aliases[number]
-        for key, name, email in select(alias, "SELECT id, name, email FROM customers_customer"):
-            assert key not in customers and aliases[bucket_of(key)] == alias
-            customers[key] = name, email
-        for key, customer in select(alias, "SELECT id, customer_id FROM customers_order"):
-            assert key not in orders and aliases[bucket_of(key)] == alias
-            orders[key] = customer
-    assert len(holders) == BUCKETS
-    expected = {int(key): state for each in written for key, state in each["expected"].items()}
-    theirs = {key: email for key, (name, email) in customers.items() if name != "still"}
-    assert theirs == {key: str(count) for key, (count, _) in expected.items()}
-    assert {key: customer for key, customer in orders.items() if customer in theirs} == {
-        order: key for key, (_, orders) in expected.items() for order in orders
-    }
+        print(under_load("move", folder, environment))

@@ -1,5 +1,5 @@
 from django.conf import settings
-from django.core.management import BaseCommand
+from django.core.management import BaseCommand, CommandError
 from django.db import connections
 
 from distributed.engines import ENGINES
@@ -8,10 +8,21 @@ from distributed.engines import ENGINES
 class Command(BaseCommand):
     help = (
         "Print the SQL that makes the nodes known to the coordinator, with their passwords. An "
-        "administrator of the coordinator's server executes it in the coordinator's database."
+        "administrator executes it in the coordinator's database. With only the first statements, "
+        "which grant rights, migrate executes the others by itself."
     )
 
     def handle(self, **options):
         coordinator = connections[settings.COORDINATOR]
-        for statement in ENGINES[coordinator.vendor].prepare(coordinator):
+        engine = ENGINES.get(coordinator.vendor)
+        if not settings.NODES or engine is None:
+            raise CommandError(
+                "There are no nodes to make known: "
+                + (
+                    f"the coordinator is on {coordinator.display_name}."
+                    if settings.NODES
+                    else "NODES is empty."
+                )
+            )
+        for statement in [*engine.allow(coordinator), *engine.prepare(coordinator)]:
             self.stdout.write(f"{statement};")

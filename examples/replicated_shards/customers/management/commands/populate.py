@@ -12,6 +12,7 @@ from directory.models import EmailAddress
 from products.models import Product
 from sharding import gather
 from sharding.buckets import alias_of
+from sharding.bulk import insert
 from sharding.errors import errors_in_one_line
 from sharding.keys import BUCKETS, bucket_of, new_key, new_keys
 from sharding.schema import check_all_migrated
@@ -72,22 +73,9 @@ class Rows:
             self.add(Order, key, pk, product_id, quantity + 1, price, created)
 
     def insert(self):
-        """Insert the rows by COPY or executemany(), several times as fast as bulk_create().
-
-        This sends no signals. The values are not converted, and have the order of the fields.
-        """
-        quote = self.connection.ops.quote_name
+        """Insert the rows, several times as fast as bulk_create() would."""
         for model, rows in self.by_model.items():
-            columns = [quote(field.column) for field in model._meta.concrete_fields]
-            table, marks = quote(model._meta.db_table), ", ".join(["%s"] * len(columns))
-            table = f"{table} ({', '.join(columns)})"
-            with self.connection.cursor() as cursor:
-                if self.connection.vendor == "postgresql" and hasattr(cursor, "copy"):  # psycopg 3
-                    with cursor.copy(f"COPY {table} FROM STDIN") as copy:
-                        for row in rows:
-                            copy.write_row(row)
-                else:
-                    cursor.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
+            insert(model, rows, self.connection.alias)
 
 
 class Command(BaseCommand):
