@@ -156,8 +156,10 @@ def set_up(engine, servers, hosts):
         user = "postgres" if engine == "postgresql" else "django"  # postgres_fdw: an administrator
         address = servers[server].kind.address | {"USER": user}
         entry = {**SERVERS[engine][0], "NAME": alias, **address, "PASSWORD": "", "OPTIONS": {}}
-        if alias.startswith("cluster") and engine == "postgresql":
-            entry |= {"ENGINE": "distributed.postgresql", "OPTIONS": {"options": PLANS}}
+        if alias.startswith("cluster"):
+            entry["ENGINE"] = entry["ENGINE"].replace("django.db.backends", "distributed")
+            if engine == "postgresql":
+                entry["OPTIONS"] = {"options": PLANS}
         return entry | ({"HOST": host} if host else {})
 
     parts = [*PARTS, "3"]
@@ -165,14 +167,14 @@ def set_up(engine, servers, hosts):
     far_nodes = {f"node{part}": database(f"node{part}", part, hosts[part]) for part in parts}
     shards = {f"shard{part}": database(f"shard{part}", part) for part in parts}
     names = ["default", "one", "cluster", "cluster_far"]
-    coordinator = {name: database(name, "coordinator") for name in names}
+    on_coordinator = {name: database(name, "coordinator") for name in names}
     for name, its_nodes in [("cluster", nodes), ("cluster_far", far_nodes)]:
         write_settings(
-            f"on_{name}", DATABASES={"default": coordinator[name]} | its_nodes, NODES=NODES
+            f"on_{name}", DATABASES={"default": on_coordinator[name]} | its_nodes, NODES=NODES
         )
     write_settings(
         "on_server",
-        DATABASES=coordinator | shards | nodes,
+        DATABASES=on_coordinator | shards | nodes,
         DATABASE_ROUTERS=["sharding.routers.ShardRouter"],
         SHARDS=SHARDS,
         DEBUG=False,
@@ -184,11 +186,14 @@ def set_up(engine, servers, hosts):
     from django.db import connections
 
     from customers.models import Customer, Order
+    from distributed.engines import ENGINES as SQL
     from products.models import Product
 
-    create_databases([*coordinator, *shards, *nodes])
-    if engine == "mariadb":
-        execute("cluster", "INSTALL PLUGIN IF NOT EXISTS spider SONAME 'ha_spider'")
+    create_databases([*on_coordinator, *shards, *nodes])
+    for name in ["cluster", "cluster_far"]:
+        coordinator = connections[name]
+        for statement in SQL[coordinator.vendor].allow(coordinator):
+            execute(name, statement)
     manage("migrate")
     manage("migrate_shards")
     manage("populate", f"--customers={CUSTOMERS}")
@@ -471,10 +476,10 @@ def measure_fetching(engine, runs=21):
         set_size(f"SET fetch_size '{size}'")
         ask(question)  # makes the plan again
 
-    set_size("ADD fetch_size '10000'")
+    set_size("ADD fetch_size '1000'")
     for question in ["top", "count"]:
         title = f"{QUESTIONS[question][0]}, by fetch_size"
-        functions = {size: partial(ask, question) for size in ["10000", "1000", "100"]}
+        functions = {size: partial(ask, question) for size in ["1000", "10000", "100"]}
         results[f"{question}_fetched"] = compare(
             title, "ms", functions, runs, partial(prepare, question)
         )
@@ -720,6 +725,11 @@ def prepare_node(engine):
             "cluster",
             f"CREATE TRIGGER {table}_new_stays BEFORE UPDATE ON {table}_new FOR EACH ROW "
             f"IF NEW.{column} <> OLD.{column} THEN SIGNAL SQLSTATE '45000'; END IF",
+        )
+        execute(
+            "cluster",
+            f"CREATE TRIGGER {table}_new_counted BEFORE DELETE ON {table}_new "
+            "FOR EACH ROW BEGIN END",
         )
     return partial(add_range, middle)
 
