@@ -80,10 +80,12 @@ long = $(ON_ENGINE) sh -c 'cd examples/$(1) && STRESS=1 "$(CURDIR)/$(BIN)/python
 bench: $(BENCH)/ready $(if $(ENGINE),$(READY) driver $(BENCH_DRIVER)) ## measure what each pattern costs, into benchmarks/results, on ENGINE if you name it
 	$(BENCH)/bin/python -m benchmarks.replication $(ENGINE)
 	$(ON_ENGINE) $(BENCH)/bin/python -m benchmarks.sharding $(ENGINE)
-	$(ON_ENGINE) $(BENCH)/bin/python -m benchmarks.growth $(ENGINE)
 ifndef ENGINE
 	$(BENCH)/bin/python -m benchmarks.shadowing
 	$(BENCH)/bin/python -m benchmarks.one_database
+else
+	$(if $(filter postgresql,$(ENGINE)),$(ON_ENGINE) $(BENCH)/bin/python -m benchmarks.growth $(ENGINE))
+	$(BENCH)/bin/python -m benchmarks.distributed $(ENGINE)
 endif
 
 # The newest patch release of each. A release that is added here is in the matrix of docs/hints.rst.
