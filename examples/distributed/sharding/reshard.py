@@ -317,23 +317,33 @@ class Run:
 # they are saved. A driver can write the values that it has read, so no value is converted.
 
 
-def rows_of(model, bucket, alias):
+def rows_of(model, bucket, alias, lock=""):
     """Yield lists of up to BATCH rows of a bucket on a shard, in the order of their keys."""
     table, key, columns = names(model, alias)
     with errors_in_one_line(alias), connections[alias].cursor() as cursor:
         cursor.execute(
             f"SELECT {', '.join(columns)} FROM {table} "
-            f"WHERE {key} BETWEEN %s AND %s ORDER BY {key}",
+            f"WHERE {key} BETWEEN %s AND %s ORDER BY {key} {lock}",
             keys_of(bucket),
         )
         while rows := cursor.fetchmany(BATCH):
             yield list(rows)
 
 
+def copied_rows(model, bucket, alias):
+    """Yield the rows of a bucket that takes no writes any more, as ``rows_of()`` does.
+
+    If MariaDB has the rows on other servers, by Spider, a transaction can release the lock of its
+    bucket before it has committed there. To read with a lock is to wait for this commit.
+    """
+    lock = "LOCK IN SHARE MODE" if connections[alias].vendor == "mysql" else ""
+    return rows_of(model, bucket, alias, lock)
+
+
 def copy(model, bucket, source, target):
     """Insert a bucket's rows into another shard; return how many."""
     count = 0
-    for rows in rows_of(model, bucket, source):
+    for rows in copied_rows(model, bucket, source):
         insert(model, rows, target)
         count += len(rows)
     return count
