@@ -6,7 +6,7 @@ import threading
 from contextlib import closing, contextmanager
 
 import pytest
-from django.db import connection, connections, transaction
+from django.db import connection, transaction
 
 from conftest import key_on, needs_servers
 from customers.models import Customer

@@ -22,7 +22,7 @@ VALUES = {
         datetime(2026, 3, 29, 0, 59, 59, 999999, UTC),
         datetime(1970, 1, 1, tzinfo=UTC),
     ),
-    models.DecimalField: (Decimal("-0.01"), Decimal("99999999999999999.99")),
+    models.DecimalField: (Decimal("-0.01"), Decimal("9999999999999.99")),
     models.DurationField: (timedelta(days=-1, microseconds=1), timedelta(days=40)),
     models.FloatField: (0.1, -1.7976931348623157e308),
     models.GenericIPAddressField: ("2001:db8::1", "10.0.0.1"),
@@ -33,7 +33,7 @@ VALUES = {
 }
 OPTIONS = {
     models.CharField: {"max_length": 100},
-    models.DecimalField: {"max_digits": 19, "decimal_places": 2},
+    models.DecimalField: {"max_digits": 15, "decimal_places": 2},
 }
 
 
