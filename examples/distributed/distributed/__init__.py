@@ -105,7 +105,10 @@ MariaDB
     needs ``SUPER`` for the triggers of the migration, or the server the setting
     ``log_bin_trust_function_creators``. If nodes are databases of the coordinator's own server, the
     entry of the coordinator needs ``"OPTIONS": {"init_command": "SET
-    spider_same_server_link = ON"}``.
+    spider_same_server_link = ON"}``. A join over all rows is slow, because Spider asks a node for
+    each row. ``SET join_cache_level = 8`` made the sums of 150,000 rows for their 100,000 parents
+    about five times as fast (MariaDB 10.11). Set this only for such a query: the newest 20 rows
+    with their parents then took a thousand times as long.
 
 Then migrate each node, and the coordinator last::
 

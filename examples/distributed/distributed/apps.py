@@ -26,5 +26,6 @@ class DistributedConfig(AppConfig):
 
         register(checks.check_nodes)
         register(checks.check_apps)
+        register(checks.check_models)
         register(checks.check_router)
         register(checks.check_servers, Tags.database)

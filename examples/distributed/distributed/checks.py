@@ -5,6 +5,7 @@ from django.conf import settings
 from django.core.checks import Error, Warning
 from django.db import DatabaseError, InterfaceError, connections, router
 from django.db.migrations.recorder import MigrationRecorder
+from django.db.models import AutoField
 
 from distributed.engines import ENGINES, add_guard
 from distributed.tables import distributed, has_guard
@@ -93,6 +94,38 @@ def check_apps(**kwargs):
         )
         for label in sorted(set(settings.DISTRIBUTED_APPS) - installed)
     ]
+
+
+def check_models(**kwargs):
+    """Check that each table of ``DISTRIBUTED_APPS`` is distributed, and the keys of its rows."""
+    if not settings.NODES:
+        return []
+    tables = {table.model for table in distributed()}
+    errors = []
+    for model in apps.get_models(include_auto_created=True):
+        if model._meta.app_label not in settings.DISTRIBUTED_APPS or model._meta.proxy:
+            continue
+        if isinstance(model._meta.pk, AutoField):
+            errors.append(
+                Error(
+                    f"The database makes the keys of {model._meta.label}, but each node would make "
+                    "them by itself, so that two rows have the same key.",
+                    hint="Write id = KeyField(), or KeyField(of=…), from sharding.fields. A "
+                    "ManyToManyField needs through=.",
+                    id="distributed.E013",
+                )
+            )
+        elif model not in tables:
+            errors.append(
+                Warning(
+                    f"No migration distributes {model._meta.label}, so its rows are in "
+                    f'"{settings.COORDINATOR}".',
+                    hint="Write a migration with the operation Distribute, from "
+                    f"distributed.operations: Distribute({model.__name__}=…)",
+                    id="distributed.W014",
+                )
+            )
+    return errors
 
 
 def check_router(**kwargs):

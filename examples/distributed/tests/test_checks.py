@@ -1,16 +1,19 @@
 """What ``manage.py check`` says about wrong settings and servers."""
 
 import pytest
+from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
-from django.db import connection, connections
+from django.db import connection, connections, models
+from django.test.utils import isolate_apps
 
 from conftest import needs_nodes
 from customers.models import Customer
 from distributed import checks, tables
 from distributed.apps import DistributedConfig
 from distributed.engines import add_guard
+from sharding.fields import KeyField
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
@@ -20,8 +23,8 @@ def ids(errors):
 
 
 def test_right_settings():
-    for check in (checks.check_nodes, checks.check_apps, checks.check_router):
-        assert check() == []
+    for check in ("check_nodes", "check_apps", "check_models", "check_router"):
+        assert getattr(checks, check)() == []
     assert checks.check_servers(databases=["default"]) == []
 
 
@@ -104,6 +107,27 @@ def test_an_app_that_is_not_installed(settings):
     settings.DISTRIBUTED_APPS = {"customers", "suppliers"}
     (error,) = checks.check_apps()
     assert error.msg == 'DISTRIBUTED_APPS names "suppliers", but no installed app has this label.'
+
+
+@needs_nodes
+def test_the_models(monkeypatch):
+    with isolate_apps("customers"):
+
+        class Invoice(models.Model):  # noqa: DJ008
+            class Meta:
+                app_label = "customers"
+
+        class Letter(models.Model):  # noqa: DJ008
+            id = KeyField()
+
+            class Meta:
+                app_label = "customers"
+
+    monkeypatch.setattr(apps, "get_models", lambda **kwargs: [Customer, Invoice, Letter])
+    made, local = checks.check_models()
+    assert ids([made, local]) == ["E013", "W014"]
+    assert made.msg.startswith("The database makes the keys of customers.Invoice")
+    assert local.msg.startswith("No migration distributes customers.Letter")
 
 
 @needs_nodes

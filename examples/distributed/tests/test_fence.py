@@ -68,7 +68,7 @@ def test_a_move_waits_for_the_commit_on_the_node(servers, settings, first):
     def move():
         try:
             HeldBucket.objects.filter(pk=number).delete()
-            found.extend(row for rows in copied_rows(Customer, number, "default") for row in rows)
+            found.extend(row for rows in copied_rows(Customer, [number], "default") for row in rows)
         except BaseException as error:
             errors.append(error)
         finally:

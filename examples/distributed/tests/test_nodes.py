@@ -24,8 +24,12 @@ from sharding.keys import bucket_of, new_key
 
 pytestmark = [needs_nodes, pytest.mark.django_db(databases="__all__", transaction=True)]
 
-on_postgresql = pytest.mark.skipif("postgresql" not in str(settings.DATABASES), reason="PostgreSQL")
-on_mariadb = pytest.mark.skipif("mysql" not in str(settings.DATABASES), reason="MariaDB")
+on_postgresql = pytest.mark.skipif(
+    "postgresql" not in str(settings.DATABASES), reason="this is about PostgreSQL"
+)
+on_mariadb = pytest.mark.skipif(
+    "mysql" not in str(settings.DATABASES), reason="this is about MariaDB"
+)
 
 
 @pytest.fixture

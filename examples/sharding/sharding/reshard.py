@@ -35,9 +35,9 @@ A backup can break the second rule. After ``default`` or a shard is restored, th
 shard while another holds the bucket. So before a bucket is marked, ``reshard`` reads which buckets
 its source and its target hold. If the map disagrees, it changes nothing, and an operator decides.
 
-Writes to a bucket wait while this bucket is copied. A shorter wait is possible: copy first, and
-then copy the changes. But this needs a log of the changes on every shard. A bucket is a small part
-of all rows, so its copy takes little time.
+Writes to a bucket wait while this bucket is copied. Small buckets are copied together. A shorter
+wait is possible: copy first, and then copy the changes. But this needs a log of the changes on
+every shard. A bucket is a small part of all rows, so its copy takes little time.
 """
 
 import threading
@@ -51,7 +51,7 @@ from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections, transaction
 from django.db.models import F
 
 from sharding import buckets
-from sharding.buckets import Bucket, MapVersion, ShardMap, forget_map, read_map
+from sharding.buckets import Bucket, MapVersion, ShardMap, forget_map, ranges, read_map
 from sharding.bulk import insert, names
 from sharding.errors import errors_in_one_line, some
 from sharding.fences.models import HeldBucket, Token
@@ -61,6 +61,11 @@ from sharding.schema import check_migrated
 from sharding.signals import placement_changing, rows_expiring
 
 BATCH = 1000  # rows that are read, and written, at once
+# Small buckets move together: as many as can be copied in about this time, in seconds, during which
+# their writers wait.
+WAIT = 0.25
+# Buckets whose old rows are deleted in one transaction.
+DELETED = 32
 
 
 def reshard(numbers, target, bar=None):
@@ -94,12 +99,22 @@ def reshard(numbers, target, bar=None):
         rows = 0
         if moving:
             run.mark(moving, target)
-            for number in moving:
-                rows += run.move(number, found.aliases[number], target)
-                if bar is not None:
-                    bar.update()
+            for source in sources:
+                left, size = [n for n in moving if found.aliases[n] == source], 1
+                while left:
+                    start = time.monotonic()
+                    group, left = left[:size], left[size:]
+                    rows += run.move(group, source, target)
+                    size = next_size(len(group), time.monotonic() - start)
+                    if bar is not None:
+                        bar.update(len(group))
             run.settle()
     return len(moving), rows
+
+
+def next_size(size, seconds):
+    """Return how many buckets to move at once, if moving ``size`` of them took so long."""
+    return 2 * size if seconds < WAIT / 2 else max(1, size // 2) if seconds > WAIT else size
 
 
 def change_map(numbers, *, placement, shards=(), **fields):
@@ -259,25 +274,25 @@ class Run:
         # Until no process can begin to use the old map, and then until the last use has ended.
         time.sleep(2 * buckets.LEASE)
 
-    def move(self, number, source, target):
-        """Fence, copy, verify, switch and open a bucket; return how many rows it has."""
+    def move(self, numbers, source, target):
+        """Fence, copy, verify, switch and open some buckets; return how many rows they have."""
         try:
             with self.step(source):
-                # Waits for the writes of this moment, because they have locked this row.
-                HeldBucket.objects.using(source).filter(pk=number).delete()
+                # Waits for the writes of this moment, because they have locked these rows.
+                HeldBucket.objects.using(source).filter(pk__in=numbers).delete()
             with self.step(target):
-                rows = sum(copy(model, number, source, target) for model in sharded_models())
+                rows = sum(copy(model, numbers, source, target) for model in sharded_models())
             for model in sharded_models():
-                verify(model, number, source, target)
+                verify(model, numbers, source, target)
             with self.step(DEFAULT_DB_ALIAS):
                 change_map(
-                    [number], placement=False, shards=[target], alias=target, uncounted_on=source
+                    numbers, placement=False, shards=[target], alias=target, uncounted_on=source
                 )
         except BaseException:
             with suppress(CommandError):
-                self.open([number])
+                self.open(numbers)
             raise
-        self.open([number])
+        self.open(numbers)
         return rows
 
     def open(self, numbers):
@@ -303,11 +318,14 @@ class Run:
         with self.step(DEFAULT_DB_ALIAS):
             change_map([], placement=True)
         time.sleep(buckets.LEASE)
-        for number, alias in found.moving.items():
-            with self.step(alias):
-                check_not_held(found, [number], alias)
-                for model in reversed(sharded_models()):
-                    delete(model, number, alias)
+        for alias in sorted(set(found.moving.values())):
+            numbers = found.uncounted(alias)
+            for start in range(0, len(numbers), DELETED):
+                some_numbers = numbers[start : start + DELETED]
+                with self.step(alias):
+                    check_not_held(found, some_numbers, alias)
+                    for model in reversed(sharded_models()):
+                        delete(model, some_numbers, alias)
         shards = found.moving.values()
         with self.step(DEFAULT_DB_ALIAS):
             change_map(found.moving, placement=False, shards=shards, uncounted_on=None)
@@ -317,41 +335,42 @@ class Run:
 # they are saved. A driver can write the values that it has read, so no value is converted.
 
 
-def rows_of(model, bucket, alias, lock=""):
-    """Yield lists of up to BATCH rows of a bucket on a shard, in the order of their keys."""
+def rows_of(model, numbers, alias, lock=""):
+    """Yield lists of up to BATCH rows of some buckets on a shard, in the order of their keys."""
     table, key, columns = names(model, alias)
-    with errors_in_one_line(alias), connections[alias].cursor() as cursor:
-        cursor.execute(
-            f"SELECT {', '.join(columns)} FROM {table} "
-            f"WHERE {key} BETWEEN %s AND %s ORDER BY {key} {lock}",
-            keys_of(bucket),
-        )
-        while rows := cursor.fetchmany(BATCH):
-            yield list(rows)
+    for first, last in ranges(numbers):
+        with errors_in_one_line(alias), connections[alias].cursor() as cursor:
+            cursor.execute(
+                f"SELECT {', '.join(columns)} FROM {table} "
+                f"WHERE {key} BETWEEN %s AND %s ORDER BY {key} {lock}",
+                [keys_of(first)[0], keys_of(last)[1]],
+            )
+            while rows := cursor.fetchmany(BATCH):
+                yield list(rows)
 
 
-def copied_rows(model, bucket, alias):
-    """Yield the rows of a bucket that takes no writes any more, as ``rows_of()`` does.
+def copied_rows(model, numbers, alias):
+    """Yield the rows of buckets that take no writes any more, as ``rows_of()`` does.
 
     If MariaDB has the rows on other servers, by Spider, a transaction can release the lock of its
     bucket before it has committed there. To read with a lock is to wait for this commit.
     """
     lock = "LOCK IN SHARE MODE" if connections[alias].vendor == "mysql" else ""
-    return rows_of(model, bucket, alias, lock)
+    return rows_of(model, numbers, alias, lock)
 
 
-def copy(model, bucket, source, target):
-    """Insert a bucket's rows into another shard; return how many."""
+def copy(model, numbers, source, target):
+    """Insert the rows of some buckets into another shard; return how many."""
     count = 0
-    for rows in copied_rows(model, bucket, source):
+    for rows in copied_rows(model, numbers, source):
         insert(model, rows, target)
         count += len(rows)
     return count
 
 
-def verify(model, bucket, source, target):
-    """Raise CommandError if a bucket's rows are not the same on two shards."""
-    both = rows_of(model, bucket, source), rows_of(model, bucket, target)
+def verify(model, numbers, source, target):
+    """Raise CommandError if the rows of some buckets are not the same on two shards."""
+    both = rows_of(model, numbers, source), rows_of(model, numbers, target)
     for there, here in zip_longest(*both, fillvalue=[]):
         if there != here:
             first, second = next(pair for pair in zip_longest(there, here) if pair[0] != pair[1])
@@ -361,7 +380,11 @@ def verify(model, bucket, source, target):
             )
 
 
-def delete(model, bucket, alias):
+def delete(model, numbers, alias):
     table, key, _ = names(model, alias)
     with connections[alias].cursor() as cursor:
-        cursor.execute(f"DELETE FROM {table} WHERE {key} BETWEEN %s AND %s", keys_of(bucket))
+        for first, last in ranges(numbers):
+            cursor.execute(
+                f"DELETE FROM {table} WHERE {key} BETWEEN %s AND %s",
+                [keys_of(first)[0], keys_of(last)[1]],
+            )

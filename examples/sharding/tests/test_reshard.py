@@ -211,7 +211,7 @@ def test_one_that_slept_while_another_took_its_place_can_do_nothing(customers, m
         before = rows("shard0", 1)
         for act in (
             lambda: old.mark([1], "shard1"),
-            lambda: old.move(1, "shard0", "shard1"),
+            lambda: old.move([1], "shard0", "shard1"),
             lambda: old.open([1]),
         ):
             with pytest.raises(CommandError, match="A newer run of reshard has started"):
