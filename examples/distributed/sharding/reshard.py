@@ -335,24 +335,34 @@ class Run:
 # they are saved. A driver can write the values that it has read, so no value is converted.
 
 
-def rows_of(model, numbers, alias):
+def rows_of(model, numbers, alias, lock=""):
     """Yield lists of up to BATCH rows of some buckets on a shard, in the order of their keys."""
     table, key, columns = names(model, alias)
     for first, last in ranges(numbers):
         with errors_in_one_line(alias), connections[alias].cursor() as cursor:
             cursor.execute(
                 f"SELECT {', '.join(columns)} FROM {table} "
-                f"WHERE {key} BETWEEN %s AND %s ORDER BY {key}",
+                f"WHERE {key} BETWEEN %s AND %s ORDER BY {key} {lock}",
                 [keys_of(first)[0], keys_of(last)[1]],
             )
             while rows := cursor.fetchmany(BATCH):
                 yield list(rows)
 
 
+def copied_rows(model, numbers, alias):
+    """Yield the rows of buckets that take no writes any more, as ``rows_of()`` does.
+
+    If MariaDB has the rows on other servers, by Spider, a transaction can release the lock of its
+    bucket before it has committed there. To read with a lock is to wait for this commit.
+    """
+    lock = "LOCK IN SHARE MODE" if connections[alias].vendor == "mysql" else ""
+    return rows_of(model, numbers, alias, lock)
+
+
 def copy(model, numbers, source, target):
     """Insert the rows of some buckets into another shard; return how many."""
     count = 0
-    for rows in rows_of(model, numbers, source):
+    for rows in copied_rows(model, numbers, source):
         insert(model, rows, target)
         count += len(rows)
     return count

@@ -1,5 +1,7 @@
 """Inserts many rows at once, in the fastest way of each engine."""
 
+from datetime import time
+
 from django.db import connections
 
 
@@ -22,6 +24,9 @@ def insert(model, rows, alias):
     """
     table, _, columns = names(model, alias)
     into = f"{table} ({', '.join(columns)})"
+    if connections[alias].vendor == "sqlite":
+        # Of the types that SQLite's driver reads, Django lets it write all others.
+        connections[alias].Database.register_adapter(time, str)
     with connections[alias].cursor() as cursor:
         if hasattr(cursor, "copy"):
             with cursor.copy(f"COPY {into} FROM STDIN") as copy:
