@@ -76,6 +76,14 @@ class Committed(TransactionTestCase):
             Zone.objects.create(name="one", price=2)
         self.assertEqual(names(), ["one"])
 
+    def test_unique_values_that_move_to_other_rows(self):
+        for name in ("one", "two", "three"):
+            Zone.objects.create(name=name, price=1)
+        with transaction.atomic():
+            for old, new in (("three", "four"), ("two", "three"), ("one", "two")):
+                Zone.objects.filter(name=old).update(name=new)
+        self.assertEqual(names(), ["two", "three", "four"])
+
     def test_what_is_rolled_back_is_not_copied(self):
         Zone.objects.create(name="one", price=1)
         before = version_of("shard0")

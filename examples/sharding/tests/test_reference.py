@@ -140,6 +140,11 @@ CHANGES = {
     ),
     "E024": ("deliveries/models.py", "models.DO_NOTHING", "models.PROTECT"),
     "E024 ": ("deliveries/models.py", 'related_name="+"', 'related_name="deliveries"'),
+    "E027": (
+        "sharding/routers.py",
+        "return model_name is not None or",
+        "return",
+    ),
     "E026": ("shop/settings.py", ', "sharding.reference"]', "]"),
 }
 

@@ -3,7 +3,7 @@
 from django.apps import apps
 from django.conf import settings
 from django.core.checks import Error, Warning
-from django.db import DEFAULT_DB_ALIAS, connections, models
+from django.db import DEFAULT_DB_ALIAS, connections, models, router
 
 from sharding.reference.models import (
     Reference,
@@ -55,6 +55,20 @@ def check_models(**kwargs):
             for field in [*model._meta.local_fields, *model._meta.local_many_to_many]
             if field.is_relation
         ]
+        lacking = [
+            alias
+            for alias in [DEFAULT_DB_ALIAS, *settings.SHARDS]
+            if not router.allow_migrate_model(alias, model)
+        ]
+        if settings.SHARDS and (lacking or router.db_for_write(model) != DEFAULT_DB_ALIAS):
+            errors.append(
+                Error(
+                    f"For {model._meta.label} the routers must return {DEFAULT_DB_ALIAS}, and must "
+                    "create its table there and on each shard.",
+                    hint="Use sharding.routers.ShardRouter, or its is_reference() in your router.",
+                    id="sharding.E027",
+                )
+            )
     return errors
 
 

@@ -13,7 +13,15 @@ from functools import partial
 
 from django.apps import apps
 from django.conf import settings
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections, models, router, transaction
+from django.db import (
+    DEFAULT_DB_ALIAS,
+    DatabaseError,
+    IntegrityError,
+    connections,
+    models,
+    router,
+    transaction,
+)
 from django.db.models import ProtectedError
 
 from sharding import gather
@@ -134,7 +142,7 @@ def deleting(sender, instance, using, **kwargs):
     """
     with changing(using):
         for field in foreign_keys_to(sender):
-            rows = field.model._base_manager.filter(**{field.name: instance.pk})
+            rows = field.model._base_manager.filter(**{field.name: instance})
             found = gather.each(rows, lambda rows: rows.exists())
             if shards := [alias for alias, refers in found.items() if refers]:
                 raise ProtectedError(
@@ -229,9 +237,9 @@ def replace(model, wanted, alias, kept):
             )
     fields = fields_of(model)
     different = [pk for pk in wanted.keys() & found.keys() if wanted[pk] != found[pk]]
-    for pk in different:
-        values = {f.attname: v for f, v in zip(fields, wanted[pk], strict=True)}
-        models.QuerySet(model, using=alias).filter(pk=pk).update(**values)
+    attnames = [field.attname for field in fields]
+    rows = {pk: dict(zip(attnames, wanted[pk], strict=True)) for pk in different}
+    update(model, rows, alias)
     new = wanted.keys() - found.keys()
     if new:
         # By SQL, because Django would compute auto_now and the like again.
@@ -247,6 +255,21 @@ def replace(model, wanted, alias, kept):
             alias,
         )
     return len(gone) + len(different) + len(new)
+
+
+def update(model, rows, alias):
+    """Set the values of rows. A unique value may be free only after another row was updated."""
+    while rows:
+        waiting = {}
+        for pk, values in rows.items():
+            try:
+                with transaction.atomic(using=alias):
+                    models.QuerySet(model, using=alias).filter(pk=pk).update(**values)
+            except IntegrityError as error:
+                waiting[pk], failed = values, error
+        if len(waiting) == len(rows):
+            raise failed
+        rows = waiting
 
 
 def behind(alias):
