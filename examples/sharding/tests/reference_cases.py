@@ -127,9 +127,15 @@ class Committed(TransactionTestCase):
         dear = Delivery.objects.filter(zone__price__gte=2)
         self.assertEqual(gather.count(dear), 2)
         self.assertEqual(gather.count(Delivery.objects.filter(zone__in=Zone.objects.all())), 4)
-        zone = top[0].zone  # read from a shard
-        new = Delivery(zone=zone, customer=Customer(name="Bea"))
-        self.assertEqual(new.zone, zone)
+        self.assertEqual(top[0].zone._state.db, "shard0")
+        for zone in (top[0].zone, zones[3]):
+            new = Delivery()
+            new.zone = zone
+            new.customer = Customer(pk=new_key(600), name="Bea", email="b@clocks.example")
+            new.customer.save()
+            new.save()
+            self.assertEqual(Delivery.objects.get(pk=new.pk).zone, zone)
+            self.assertEqual(new.shard, "shard2")
         self.assertEqual(Delivery.objects.get(pk=top[0].pk).zone.name, "zone 3")
         found = Delivery.objects.filter(customer=top[0].customer_id).prefetch_related("zone")
         self.assertEqual(found[0].zone, zone)

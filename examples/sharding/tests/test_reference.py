@@ -106,6 +106,84 @@ def test_migrate_shards_copies_the_rows_of_a_data_migration(project):
     assert "no issues" in done.stdout, done.stderr
 
 
+def test_two_writers_at_once(project):
+    migrate(project)
+    shell(
+        project,
+        """
+from threading import Thread
+from django.db import connections
+from regions.models import Zone
+def write(name):
+    for number in range(15):
+        Zone.objects.create(name=f"{name}{number}", price=number)
+        Zone.objects.filter(name=f"{name}{number - 1}").update(price=1)
+    connections.close_all()
+threads = [Thread(target=write, args=[name]) for name in "abc"]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+""",
+    )
+    assert len({line.split(" ", 1)[1] for line in shell(project, LOOK)}) == 1
+    assert "Rows corrected: 0." in project("sync_reference").stdout
+    assert len(shell(project, LOOK)[0].split()) == 46
+
+
+def test_a_slow_copy_does_not_write_older_rows_over_newer(project):
+    migrate(project)
+    shell(
+        project,
+        """
+import time
+from threading import Event, Thread
+from django.db import connections
+from regions.models import Zone
+from sharding.reference import models
+read, was_read = models.read, Event()
+def slow_read():
+    found = read()
+    if not was_read.is_set():
+        was_read.set()
+        time.sleep(1)
+    return found
+models.read = slow_read
+def write():
+    Zone.objects.create(name="one", price=1)
+    connections.close_all()
+thread = Thread(target=write)
+thread.start()
+was_read.wait()
+Zone.objects.create(name="two", price=2)
+thread.join()
+""",
+    )
+    assert shell(project, LOOK) == [f"{alias} one two" for alias in databases.ALIASES]
+
+
+def test_a_process_that_is_killed_before_it_has_copied(project):
+    migrate(project)
+    done = project(
+        "shell",
+        "--verbosity=0",
+        "--command",
+        """
+import os
+from regions.models import Zone
+from sharding.reference import models
+models.copy_to_all = lambda number: os._exit(9)
+Zone.objects.create(name="one", price=1)
+""",
+    )
+    assert done.returncode == 9
+    assert shell(project, LOOK) == ["default one", *settings.SHARDS]
+    assert "shard3 has older reference tables" in project("shard_status").stdout
+    shell(project, "from regions.models import Zone; Zone.objects.create(name='two', price=2)")
+    assert shell(project, LOOK) == [f"{alias} one two" for alias in databases.ALIASES]
+    assert "older" not in project("shard_status").stdout
+
+
 def test_without_shards(project):
     with (project.folder / "shop" / "settings.py").open("a") as file:
         file.write("SHARDS = []\n")
