@@ -1,6 +1,7 @@
 """The tests of an app with reference tables. ``test_reference`` runs them in a copy of the shop."""
 
 from pathlib import Path
+from unittest.mock import patch
 
 from deliveries.models import Delivery
 from django.conf import settings
@@ -14,6 +15,7 @@ from customers.models import Customer
 from products.models import Product
 from sharding import gather
 from sharding.keys import new_key
+from sharding.reference import models
 from sharding.reference.models import version_of
 from sharding.reshard import reshard
 from sharding.writing import WrongShard
@@ -79,9 +81,10 @@ class Committed(TransactionTestCase):
     def test_unique_values_that_move_to_other_rows(self):
         for name in ("one", "two", "three"):
             Zone.objects.create(name=name, price=1)
-        with transaction.atomic():
+        with patch.object(models, "copy", wraps=models.copy) as copying, transaction.atomic():
             for old, new in (("three", "four"), ("two", "three"), ("one", "two")):
                 Zone.objects.filter(name=old).update(name=new)
+        self.assertEqual(copying.call_count, len(settings.SHARDS))  # once, after the transaction
         self.assertEqual(names(), ["two", "three", "four"])
 
     def test_what_is_rolled_back_is_not_copied(self):

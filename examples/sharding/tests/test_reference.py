@@ -106,6 +106,22 @@ def test_migrate_shards_copies_the_rows_of_a_data_migration(project):
     assert "no issues" in done.stdout, done.stderr
 
 
+def test_a_column_is_added(project):
+    migrate(project)
+    shell(project, "from regions.models import Zone; Zone.objects.create(name='one', price=1)")
+    with (project.folder / "regions" / "models.py").open("a") as file:
+        file.write("    days = models.IntegerField(default=3)\n")
+    assert project("makemigrations", "regions", "--name", "days").returncode == 0
+    assert project("migrate").returncode == 0
+    # Until migrate_shards, a write is not copied. Then it is.
+    shell(project, "from regions.models import Zone; Zone.objects.update(days=5)")
+    done = project("migrate_shards")
+    assert "Rows corrected: 0." in done.stdout
+    assert "behind" not in done.stderr
+    days = shell(project, LOOK.replace("zone.name for", "zone.days for"))
+    assert days == [f"{alias} 5" for alias in databases.ALIASES]
+
+
 def test_two_writers_at_once(project):
     migrate(project)
     shell(

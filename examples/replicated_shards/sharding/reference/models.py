@@ -28,6 +28,7 @@ from sharding import gather
 from sharding.bulk import insert, names
 from sharding.errors import some
 from sharding.models import sharded_models
+from sharding.schema import difference
 from sharding.writing import WrongShard
 
 logger = logging.getLogger("sharding.reference")
@@ -278,12 +279,14 @@ def behind(alias):
         yield f"{alias} has older reference tables than default. Run sync_reference."
 
 
-def refill(using, **kwargs):
-    """Receive ``post_migrate``: copy the tables to a shard again after a flush of this shard.
+def refill(using, plan=None, **kwargs):
+    """Receive ``post_migrate``: copy the tables to a shard after its last migration, or its flush.
 
     After a flush of ``default``, the shards are behind, until ``sync_reference`` or the next write.
     """
-    if using in settings.SHARDS and has_tables(DEFAULT_DB_ALIAS) and has_tables(using):
+    if using not in settings.SHARDS or not (has_tables(DEFAULT_DB_ALIAS) and has_tables(using)):
+        return
+    if plan is None or not difference(using)[0]:  # flush passes no plan
         copy_or_log(using)
 
 
