@@ -21,6 +21,19 @@ def is_reference(app_label):
     return app_label in getattr(settings, "REFERENCE_APPS", ()) or app_label == "reference"
 
 
+def databases_of(app_label, model_name=None):
+    """Return the aliases of the databases that have the tables of an app.
+
+    By app only, because RunPython and RunSQL pass no name of a model. They run for a reference
+    table in ``default`` only, and the rows are copied.
+    """
+    if is_sharded(app_label):
+        return settings.SHARDS
+    if is_reference(app_label) and model_name is not None:
+        return [DEFAULT_DB_ALIAS, *settings.SHARDS]
+    return [DEFAULT_DB_ALIAS]
+
+
 def shard_of(model, instance=None, bucket=None, shard=None, **hints):
     """Return the alias of the shard that a router's hints name, or raise ``ShardUnknown``.
 
@@ -35,15 +48,11 @@ def shard_of(model, instance=None, bucket=None, shard=None, **hints):
         and not isinstance(instance, model)
         and bucket_of_row(instance) is None
         and instance._state.db is not None
-        and is_sharded(instance._meta.app_label)
+        and (is_sharded(instance._meta.app_label) or is_reference(instance._meta.app_label))
     ):
         # Note(author=Author()): Django asked for the note's shard, with the author as instance.
         # Now it asks for the author's, with the note, which has no key yet. It is the same shard.
         return instance._state.db
-    if bucket is None and instance is not None and is_reference(instance._meta.app_label):
-        # Note(color=color): Django asked for the note's shard, with the color as instance. The
-        # color doesn't tell. Django asks again when the note is saved.
-        return DEFAULT_DB_ALIAS
     if bucket is None and instance is not None:
         fence = instance._meta.label == "fences.HeldBucket"  # as TestCase.serialized_rollback saves
         bucket = instance.pk if fence else bucket_of_row(instance)
@@ -70,13 +79,7 @@ class ShardRouter:
             # The rows of a bucket stay together when the bucket moves. A new row (None) is in no
             # bucket yet, and will be put in its relation's.
             return len({bucket_of_row(obj1), bucket_of_row(obj2)} - {None}) <= 1
-        # Each shard has a copy of a reference table.
         return sharded1 == sharded2 or any(is_reference(o._meta.app_label) for o in (obj1, obj2))
 
     def allow_migrate(self, db, app_label, model_name=None, **hints):
-        if is_reference(app_label) and db in settings.SHARDS:
-            # The tables only. RunPython and RunSQL, which pass no name of a model, are for
-            # default: their rows are copied.
-            return model_name is not None or app_label == "reference"
-        # By app only, because RunPython and RunSQL pass no name of a model.
-        return db in settings.SHARDS if is_sharded(app_label) else db == DEFAULT_DB_ALIAS
+        return db in databases_of(app_label, model_name)

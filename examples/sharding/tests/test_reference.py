@@ -236,8 +236,8 @@ CHANGES = {
     "E024 ": ("deliveries/models.py", 'related_name="+"', 'related_name="deliveries"'),
     "E027": (
         "sharding/routers.py",
-        "return model_name is not None or",
-        "return",
+        "[DEFAULT_DB_ALIAS, *settings.SHARDS]",
+        "[DEFAULT_DB_ALIAS]",
     ),
     "E026": ("shop/settings.py", ', "sharding.reference"]', "]"),
 }
