@@ -42,6 +42,18 @@ CLAIM = """
     print(claims.find("ada@clocks.example").shard, gather.count(Member.objects.all()))
     Member.objects.create(pk=new_key(1023), email="eunice@clocks.example")
 """
+STAMP = """
+    from notes.models import Author, Stamp
+    from regions.models import Zone
+    from sharding.keys import new_key
+
+    zone = Zone.objects.create(name="islands")
+    for bucket in (0, 1023):
+        author = Author.objects.create(pk=new_key(bucket), name="Ada")
+        Stamp.objects.create(author=author, zone=zone)
+        found = Stamp.objects.select_related("zone").get(author=author)
+        print(found.zone._state.db, found.zone.name)
+"""
 # Each line of the docstring, and the message when the line is missing.
 LINES = {
     'SHARDS = ["shard0", "shard1"]': "name 'SHARDS' is not defined",
@@ -115,6 +127,25 @@ def test_with_a_directory(tmp_path):
     project.replace("site_/settings.py", 'INSTALLED_APPS += ["directory"]', "")
     said = project.manage("shell", "-c", "from directory import claims", status=1)
     assert "isn't in an application in INSTALLED_APPS" in said
+
+
+def test_with_a_reference_table(tmp_path):
+    project = BareProject(tmp_path / "project", MODELS)
+    project.take("sharding", "sharding")
+    project.follow("sharding")
+    project.django("startapp", "regions")
+    project.follow("sharding/reference", models="regions/models.py")
+    project.append(
+        "notes/models.py",
+        "class Stamp(Sharded):\n"
+        '    id = KeyField(of="author")\n'
+        "    author = models.ForeignKey(Author, models.CASCADE)\n"
+        '    zone = models.ForeignKey("regions.Zone", models.DO_NOTHING, related_name="+")\n',
+    )
+    project.manage("makemigrations", "regions", "-v", "0")
+    migrate(project)
+    assert project.shell(STAMP).splitlines() == ["shard0 islands", "shard1 islands"]
+    assert "No changes detected" in project.manage("makemigrations", "--check", "--dry-run")
 
 
 @pytest.mark.parametrize(("line", "said"), LINES.items())

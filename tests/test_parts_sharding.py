@@ -78,7 +78,7 @@ def test_the_first_four_work_without_the_rest(tmp_path):
 
 def test_without_the_admin_and_without_moving(tmp_path):
     commands = "management/commands"
-    parts = ["admin.py", "signals.py", "reshard.py", f"{commands}/reshard.py"]
+    parts = ["admin.py", "reference", "signals.py", "reshard.py", f"{commands}/reshard.py"]
     project = project_without(tmp_path, *parts, f"{commands}/shard_status.py")
     assert "no issues" in project.manage("check")
     project.manage("makemigrations", "notes", "-v", "0")

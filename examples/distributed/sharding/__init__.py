@@ -37,6 +37,11 @@ These move buckets to another shard while the application reads and writes:
 ``reshard``
     the move.
 
+This is a small app of its own, which is needed only for reference tables:
+
+``reference``
+    ``Reference``, for models whose table is in ``default``, with a copy on each shard for joins.
+
 These are called by Django:
 
 ``admin``
@@ -50,7 +55,8 @@ These are called by Django:
     registers the checks;
 ``management``
     the commands ``migrate_shards``, ``shard_status`` and ``reshard``. Also ``dumpdata`` and
-    ``loaddata``, which omit no row and load none on a wrong shard.
+    ``loaddata``, which omit no row and load none on a wrong shard, and ``flush``, which flushes
+    nothing if the map could not be made again.
 
 Simpler alternatives: one larger database, since a server with a few hundred GB of memory is enough
 for most applications. Or a schema for each tenant, if no query is over all tenants. Or an extension

@@ -79,6 +79,14 @@ def check_apps(**kwargs):
                 id="sharding.E010",
             )
         )
+    if getattr(settings, "REFERENCE_APPS", ()) and not apps.is_installed("sharding.reference"):
+        errors.append(
+            Error(
+                "The app sharding.reference is not installed, so no reference table is copied.",
+                hint='Add "sharding.reference" to INSTALLED_APPS, after "sharding.fences".',
+                id="sharding.E026",
+            )
+        )
     return errors
 
 

@@ -13,6 +13,27 @@ def is_sharded(app_label):
     return app_label in settings.SHARDED_APPS or app_label == "fences"
 
 
+def is_reference(app_label):
+    """Return whether an app's tables are in ``default``, with a copy on each shard."""
+    if not settings.SHARDS:
+        return False
+    # The versions of these tables are in each database, too: see sharding/reference.
+    return app_label in getattr(settings, "REFERENCE_APPS", ()) or app_label == "reference"
+
+
+def databases_of(app_label, model_name=None):
+    """Return the aliases of the databases that have the tables of an app.
+
+    By app only, because RunPython and RunSQL pass no name of a model. They run for a reference
+    table in ``default`` only, and the rows are copied.
+    """
+    if is_sharded(app_label):
+        return settings.SHARDS
+    if is_reference(app_label) and model_name is not None:
+        return [DEFAULT_DB_ALIAS, *settings.SHARDS]
+    return [DEFAULT_DB_ALIAS]
+
+
 def shard_of(model, instance=None, bucket=None, shard=None, **hints):
     """Return the alias of the shard that a router's hints name, or raise ``ShardUnknown``.
 
@@ -26,7 +47,8 @@ def shard_of(model, instance=None, bucket=None, shard=None, **hints):
         and instance is not None
         and not isinstance(instance, model)
         and bucket_of_row(instance) is None
-        and instance._state.db in settings.SHARDS
+        and instance._state.db is not None
+        and (is_sharded(instance._meta.app_label) or is_reference(instance._meta.app_label))
     ):
         # Note(author=Author()): Django asked for the note's shard, with the author as instance.
         # Now it asks for the author's, with the note, which has no key yet. It is the same shard.
@@ -57,8 +79,7 @@ class ShardRouter:
             # The rows of a bucket stay together when the bucket moves. A new row (None) is in no
             # bucket yet, and will be put in its relation's.
             return len({bucket_of_row(obj1), bucket_of_row(obj2)} - {None}) <= 1
-        return sharded1 == sharded2
+        return sharded1 == sharded2 or any(is_reference(o._meta.app_label) for o in (obj1, obj2))
 
-    def allow_migrate(self, db, app_label, **hints):
-        # By app only: RunPython and RunSQL pass no name of a model.
-        return db in settings.SHARDS if is_sharded(app_label) else db == DEFAULT_DB_ALIAS
+    def allow_migrate(self, db, app_label, model_name=None, **hints):
+        return db in databases_of(app_label, model_name)

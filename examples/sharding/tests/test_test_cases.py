@@ -3,9 +3,13 @@
 Each ends as it should, and leaves the shard map as the next test needs it.
 """
 
+from unittest.mock import patch
+
 import pytest
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
+from django.db import connections
 
 from customers.models import Customer
 from sharding.buckets import Bucket, MapVersion, read_map
@@ -128,18 +132,46 @@ def test_a_flush_leaves_the_map_as_the_shards_have_it(shop):
     assert not Customer.objects.using("shard2").exists()
 
 
-def test_a_flush_does_not_open_a_bucket_that_moves(shop):
+@pytest.mark.parametrize("alias", ["default", "shard0"])
+def test_no_flush_while_a_bucket_moves(shop, alias):
     Bucket.objects.filter(number__in=[0, 1]).update(uncounted_on="shard1")
-    call_command("flush", database="shard0", interactive=False)
+    with pytest.raises(CommandError, match="Nothing was flushed, because buckets are moving: 0, 1"):
+        call_command("flush", database=alias, interactive=False)
+    assert Bucket.objects.filter(uncounted_on="shard1").count() == 2
+    assert held("shard0") == set(range(256))
+
+
+def test_the_flush_of_a_test_case_does_not_open_a_bucket_that_moves(shop):
+    Bucket.objects.filter(number__in=[0, 1]).update(uncounted_on="shard1")
+    call_command("flush", database="shard0", interactive=False, inhibit_post_migrate=False)
     assert held("shard0") == set(range(2, 256))
 
 
 def test_a_flush_guesses_no_shard(shop):
     """A move was killed: who had the bucket, the map alone knew."""
     HeldBucket.objects.using("shard0").filter(number=7).delete()
-    with pytest.raises(CommandError, match="The shard map is empty, and no shard takes writes for"):
+    with pytest.raises(CommandError, match="Nothing was flushed, because no shard takes writes"):
         call_command("flush", interactive=False)
+    assert MapVersion.objects.exists()
+    with pytest.raises(CommandError, match="The shard map is empty, and no shard takes writes for"):
+        call_command("flush", interactive=False, inhibit_post_migrate=False)
     assert not MapVersion.objects.exists()
+
+
+def test_no_flush_of_default_without_a_shard(shop):
+    with databases.lost("shard1", shop), pytest.raises(CommandError, match='Database "shard1"'):
+        call_command("flush", interactive=False)
+    assert Bucket.objects.count() == 1024
+
+
+def test_users_are_made_in_default(shop, capsys):
+    User.objects.create_superuser("eunice", password="before")
+    call_command("createsuperuser", interactive=False, username="ada", email="ada@clocks.example")
+    with patch("getpass.getpass", return_value="wind the clock"):
+        call_command("changepassword", "eunice")
+    assert User.objects.get(username="ada").is_superuser
+    assert User.objects.get(username="eunice").check_password("wind the clock")
+    assert "auth_user" not in connections["shard0"].introspection.table_names()
 
 
 def test_a_shard_that_has_no_buckets_gets_none(shop):

@@ -4,6 +4,7 @@ from django.core.management.commands import loaddata
 from django.db import router
 
 from sharding.models import Sharded
+from sharding.routers import is_reference
 from sharding.writing import WrongShard
 
 
@@ -12,6 +13,11 @@ class Command(loaddata.Command):
 
     def save_obj(self, obj):
         model = type(obj.object)
+        if is_reference(model._meta.app_label) and self.using in settings.SHARDS:
+            raise CommandError(
+                f"{model._meta.label} is written in default only, not on {self.using}. Load it "
+                "into default. Then sync_reference copies it to each shard."
+            )
         if not settings.SHARDS or not issubclass(model, Sharded):
             return super().save_obj(obj)
         if not router.allow_migrate_model(self.using, model):

@@ -1,6 +1,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
+from django.apps import apps
 from django.conf import settings
 from django.core.management import BaseCommand, CommandError, call_command
 from django.core.management.commands import migrate
@@ -77,3 +78,5 @@ class Command(BaseCommand):
             )
         applied = sum(run.applied for run in runs)
         self.stdout.write(f"{len(shards)} shards are up to date. Migrations applied: {applied}.")
+        if apps.is_installed("sharding.reference"):
+            call_command("sync_reference", stdout=self.stdout)

@@ -1,3 +1,4 @@
+from django.apps import apps
 from django.conf import settings
 from django.core.management import BaseCommand, CommandError
 from django.db import DEFAULT_DB_ALIAS
@@ -73,6 +74,10 @@ class Command(BaseCommand):
             if state == "all":
                 with errors_in_one_line(alias):
                     wrong += faults(alias)
+                    if apps.is_installed("sharding.reference"):
+                        from sharding.reference.models import behind
+
+                        wrong += behind(alias)
         for target in sorted(set(found.moving.values())):
             self.stdout.write(
                 f"Moving, with uncounted rows on {target}: {spans(found.uncounted(target))}. If no "

@@ -1,13 +1,18 @@
+from django.apps import apps
 from django.conf import settings
 from django.core.management import CommandError
 from django.core.management.commands import dumpdata
 from django.db import router
 
 from sharding.models import sharded_models
+from sharding.routers import is_reference
 
 
 class Command(dumpdata.Command):
-    """As Django's, but raises CommandError for models on shards, which Django's would leave out."""
+    """As Django's, but raises CommandError for models on shards, which Django's would leave out.
+
+    A shard's copies of reference tables are left out, because they are copied from ``default``.
+    """
 
     def handle(self, *app_labels, **options):
         wanted, excluded = (
@@ -22,4 +27,7 @@ class Command(dumpdata.Command):
                     f"each shard by itself: dumpdata {model._meta.app_label} --database=… To dump "
                     f'"{options["database"]}", write: dumpdata --exclude={model._meta.app_label}'
                 )
+        if options["database"] in settings.SHARDS:
+            copied = filter(is_reference, (config.label for config in apps.get_app_configs()))
+            options["exclude"] = [*options["exclude"], *copied]
         return super().handle(*app_labels, **options)
