@@ -91,8 +91,9 @@ class Axes:
         return TOP + height * (1 - log(value / self.least) / log(self.most / self.least))
 
     def ticks(self) -> list[float]:
-        """Return 1, 2, 5, 10 and so on, with more or fewer steps so that there are 4 to 7."""
-        for steps in [(1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7)]:
+        """Return 1, 2, 5, 10 and so on, with more steps if fewer than four are between the ends."""
+        finer = [[step / parts for step in range(parts, 10 * parts)] for parts in (1, 2, 5, 10)]
+        for steps in [(1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7), *finer]:
             found = [step * 10.0**power for power in range(-3, 9) for step in steps]
             inside = [tick for tick in found if self.least <= tick <= self.most]
             if len(inside) > 3:

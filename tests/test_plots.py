@@ -52,6 +52,12 @@ def test_a_value_is_at_its_tick():
     assert float(last[1]) == pytest.approx(ticks["20"], abs=0.1)
 
 
+@pytest.mark.parametrize("values", [(1.0, 4.4), (3.5, 4.4), (4.8, 8.9), (13.0, 245.0)])
+def test_the_values_are_between_at_least_four_ticks(values):
+    ticks = plots.Axes([1, 64], values[0] * 0.9, values[1] * 1.1, 300).ticks()
+    assert len(ticks) >= 4
+
+
 def test_the_figures_of_the_results_are_drawn_and_said(build):
     status, warnings, html = build(PLOT)
     assert (status, warnings) == (0, "")
