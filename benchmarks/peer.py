@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter, sleep
@@ -39,7 +40,7 @@ class Ours:
         rows = [Customer(name="Ada Mudge", email="ada@clocks.example") for _ in range(CUSTOMERS)]
         self.keys = [customer.pk for customer in Customer.objects.bulk_create(rows)]
         self.bulk([key for key in self.keys for _ in range(2)])
-        self.big = self.keys[0]
+        self.big, self.buckets = self.keys[0], None
         self.bulk([self.big] * BIG)
 
     def get(self, key):
@@ -75,14 +76,14 @@ class Ours:
         return reshard([bucket], target)[1]
 
     def move_shard(self):
-        """Move all buckets of a shard to another shard. Return the number of rows."""
+        """Move the buckets of the customer's first shard. Return the number of rows."""
         from sharding.buckets import read_map
         from sharding.keys import bucket_of
         from sharding.reshard import reshard
 
         source = read_map().aliases[bucket_of(self.big)]
-        target = "shard1" if source == "shard2" else "shard2"
-        return reshard(read_map().buckets(source), target)[1]
+        self.buckets = self.buckets or read_map().buckets(source)
+        return reshard(self.buckets, "shard1" if source == "shard2" else "shard2")[1]
 
 
 class Peer:
@@ -93,7 +94,6 @@ class Peer:
         import django
 
         django.setup()
-        from customers.models import Customer, Home, Order, Shard
         from djanquiltdb import State
         from djanquiltdb.utils import (
             create_template_schema,
@@ -101,6 +101,8 @@ class Peer:
             use_shard,
             use_shard_for,
         )
+
+        from customers.models import Customer, Home, Order, Shard
 
         self.Customer, self.Home, self.Order, self.Shard = Customer, Home, Order, Shard
         self.use_shard, self.use_shard_for = use_shard, use_shard_for
@@ -315,7 +317,7 @@ def main():
     results = {}
     units = {"get": "ms", "create": "ms", "top": "ms", "count": "ms", "sum": "ms", "load": "rows/s"}
     for operation, unit in units.items():
-        functions = {name: lambda name=name: ask(name, operation) for name in workers}
+        functions = {name: partial(ask, name, operation) for name in workers}
         measured = results[operation] = compare(operation, unit, functions, runs=11)
         for figures in measured["figures"].values():  # the work is not in this process
             del figures["cpu"], figures["cpu_ratio"]

@@ -22,6 +22,9 @@ class Home(models.Model):
     state = models.CharField(max_length=1, choices=STATES, default=State.ACTIVE)
     objects = MappingQuerySet.as_manager()
 
+    def __str__(self):
+        return f"{self.customer} on {self.shard}"
+
 
 @sharded_model()
 class Customer(models.Model):
@@ -29,6 +32,9 @@ class Customer(models.Model):
     name = models.CharField(max_length=100, db_index=True)
     email = models.EmailField()
     joined = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
+
+    def __str__(self):
+        return self.name
 
 
 @sharded_model()
@@ -39,3 +45,6 @@ class Order(models.Model):
     quantity = models.PositiveSmallIntegerField(default=1)
     price = models.DecimalField(max_digits=8, decimal_places=2)
     created = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
+
+    def __str__(self):
+        return f"{self.quantity} × product {self.product_id}"
