@@ -181,9 +181,9 @@ def test_only_what_is_included_from_an_example_has_a_link(build, tmp_path):
     ("taken", "known"),
     [
         ("replication/replica", "examples/replication has products, replicas, replication"),
-        ("replicas", "examples/ has functional, replicated_shards, replication, shadowing"),
+        ("replicas", "examples/ has distributed, functional, replicated_shards, replication, shadowing"),
         ("replication/replicas/", "examples/replication has products"),
-        ("../tests", "examples/ has functional, replicated_shards"),
+        ("../tests", "examples/ has distributed, functional, replicated_shards"),
     ],
 )
 def test_what_is_not_there_to_take_fails_the_build(build, taken, known):
