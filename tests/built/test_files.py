@@ -181,7 +181,7 @@ def test_only_what_is_included_from_an_example_has_a_link(build, tmp_path):
     ("taken", "known"),
     [
         ("replication/replica", "examples/replication has products, replicas, replication"),
-        ("replicas", "examples/ has distributed, functional, replicated_shards, replication, shadowing"),
+        ("replicas", "examples/ has distributed, functional, replicated_shards"),
         ("replication/replicas/", "examples/replication has products"),
         ("../tests", "examples/ has distributed, functional, replicated_shards"),
     ],
