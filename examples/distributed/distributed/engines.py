@@ -66,12 +66,6 @@ class PostgreSQL:
             known = {alias for (alias,) in cursor.fetchall()}
         return [alias for alias in settings.NODES if alias not in known]
 
-    def distributed(self, coordinator):
-        """Return the names of the coordinator's tables whose rows are on the nodes."""
-        with coordinator.cursor() as cursor:
-            cursor.execute("SELECT relname FROM pg_class WHERE relkind = 'p'")
-            return {name for (name,) in cursor.fetchall()}
-
     def partitions(self, coordinator, model):
         """Return the nodes that have a partition of the model's table."""
         with coordinator.cursor() as cursor:
@@ -157,14 +151,6 @@ class MariaDB:
             cursor.execute("SELECT Server_name FROM mysql.servers")
             known = {name for (name,) in cursor.fetchall()}
         return [a for a in settings.NODES if self.server(coordinator, a) not in known]
-
-    def distributed(self, coordinator):
-        with coordinator.cursor() as cursor:
-            cursor.execute(
-                "SELECT table_name FROM information_schema.tables "
-                "WHERE table_schema = DATABASE() AND engine = 'SPIDER'"
-            )
-            return {name for (name,) in cursor.fetchall()}
 
     def partitions(self, coordinator, model):
         # information_schema.partitions would ask each node, and one of them may be down.
