@@ -69,8 +69,15 @@ def changing(alias):
         )
     with transaction.atomic(using=alias, savepoint=False):
         number = time.time_ns()
-        # First, because this lock makes other writers wait until the transaction ends.
-        Version.objects.using(alias).update_or_create(pk=1, defaults={"number": number})
+        # First, because this lock makes other writers wait until the transaction ends. One
+        # statement, because on MariaDB the first writers of all would deadlock with two.
+        target = connections[alias].features.supports_update_conflicts_with_target
+        Version.objects.using(alias).bulk_create(
+            [Version(pk=1, number=number)],
+            update_conflicts=True,
+            update_fields=["number"],
+            unique_fields=["id"] if target else None,
+        )
         yield
         transaction.on_commit(partial(copy_to_all, number), using=alias)
 
