@@ -85,6 +85,12 @@ def test_servers_are_started_alike():
     assert not different([{"": path.read_bytes()} for path in paths])
 
 
+@pytest.mark.parametrize("name", ["tests/load.py", "tests/loads.py"])
+def test_two_commands_are_killed_under_the_same_load(name):
+    paths = [EXAMPLES[0].parent / example / name for example in ("sharding", "distributed")]
+    assert not different([{name: path.read_bytes()} for path in paths])
+
+
 def test_the_distributed_shop_is_the_sharded_shop_but_for_settings_and_one_migration():
     one, other = (
         {
