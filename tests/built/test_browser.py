@@ -96,6 +96,8 @@ ONE_OF_EACH_COLOUR = """() => {
     for (const word of document.querySelectorAll("pre span[class]:not(:has(*))"))
         seen.has(word.className) ? word.replaceWith(word.textContent) : seen.add(word.className);
 }"""
+# Resolves after the page has been drawn: only then has the script seen the new size of the window.
+DRAWN = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 COLOURS = {"runOnly": ["color-contrast", "link-in-text-block"]}  # All rules that dark mode changes.
 
 
@@ -108,6 +110,7 @@ def test_axe_finds_nothing(open_page, path):
     page.evaluate(ONE_OF_EACH_COLOUR)
     for width in (1280, 390):
         page.set_viewport_size({"width": width, "height": 900})
+        page.evaluate(DRAWN)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         for dark, options in ((False, {}), (True, COLOURS)):
             page.emulate_media(color_scheme="dark" if dark else "light")
