@@ -16,7 +16,7 @@ class SourceFilter(admin.SimpleListFilter):
 
     def choices(self, changelist):
         # Without "All": a list shows the messages of one database.
-        chosen = source_of(changelist.request)
+        chosen = self.value() or conf.sources()[0]
         for alias, title in self.lookup_choices:
             query = changelist.get_query_string({self.parameter_name: alias})
             yield {"selected": alias == chosen, "query_string": query, "display": title}

@@ -60,17 +60,11 @@ def check_settings(**kwargs):
             )
 
 
-def aliases():
-    return [
-        alias
-        for alias in settings.DATABASES
-        if alias in {*conf.sources(), *map(str, conf.targets())}
-    ]
-
-
 def check_router(**kwargs):
     """Check that the routers put the tables into each database that sends or receives."""
-    for alias in aliases():
+    if any(check_settings()):
+        return
+    for alias in dict.fromkeys([*conf.sources(), *conf.targets()]):
         if not all(
             router.allow_migrate_model(alias, model) for model in (Stream, Message, Received)
         ):
