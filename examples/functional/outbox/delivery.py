@@ -123,9 +123,11 @@ def attempt(messages, source, target):
 
 def is_down(alias):
     """Return whether a database can't be connected to. Connect again if the connection is lost."""
-    connections[alias].close_if_unusable_or_obsolete()
+    connection = connections[alias]
+    if not connection.in_atomic_block:  # as in a TestCase, whose transaction would be lost
+        connection.close_if_unusable_or_obsolete()
     try:
-        connections[alias].ensure_connection()
+        connection.ensure_connection()
     except DatabaseError:
         return True
     return False

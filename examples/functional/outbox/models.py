@@ -25,7 +25,7 @@ class Stream(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["topic", "key"], name="outbox_stream"),
+            models.UniqueConstraint(fields=["topic", "key"], name="outbox_stream_key"),
         ]
 
     def __str__(self):
@@ -84,7 +84,7 @@ class Received(models.Model):
     class Meta:
         verbose_name_plural = "received"
         constraints = [
-            models.UniqueConstraint(fields=["source", "stream"], name="outbox_received"),
+            models.UniqueConstraint(fields=["source", "stream"], name="outbox_received_stream"),
         ]
 
     def __str__(self):

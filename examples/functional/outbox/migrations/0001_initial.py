@@ -34,7 +34,7 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name_plural": "received",
                 "constraints": [
-                    models.UniqueConstraint(fields=("source", "stream"), name="outbox_received")
+                    models.UniqueConstraint(fields=("source", "stream"), name="outbox_received_stream")
                 ],
             },
         ),
@@ -53,7 +53,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 "constraints": [
-                    models.UniqueConstraint(fields=("topic", "key"), name="outbox_stream")
+                    models.UniqueConstraint(fields=("topic", "key"), name="outbox_stream_key")
                 ],
             },
         ),
