@@ -33,7 +33,7 @@ SHOP = {"shop", "products", "customers", "reviews"}  # the shop and its apps
 WITHOUT = {("sharding", "shop/errors.py"), ("distributed", "shop/errors.py")}
 # Apps that a reader takes whole. An app in several examples has all of its files in each.
 COPIED = ["directory", "replicas", "replication", "sharding"]
-TAKEN = [*COPIED, "distributed", "overlay", "multidb_checks"]
+TAKEN = [*COPIED, "distributed", "overlay", "multidb_checks", "outbox"]
 
 # The files that `replicated_shards` has from other examples, but changed.
 CHANGED = {

@@ -40,31 +40,37 @@ The settings
 Add to ``settings.py``::
 
     INSTALLED_APPS += ["outbox"]
-    DATABASE_ROUTERS = ["outbox.routers.OutboxRouter", *DATABASE_ROUTERS]
+    DATABASE_ROUTERS = ["outbox.routers.OutboxRouter"]  # and after it your own routers
     OUTBOX_SOURCES = ["default"]  # the aliases of the databases that send
     # For each topic: the alias of the database that receives, and the function to call.
     OUTBOX_RECEIVERS = {"notes": ("other", "notes.receiving.receive")}
 
-Optional, with their defaults::
+Optional lines in ``settings.py``, with their defaults::
 
     OUTBOX_TRIES = 10  # so often a function may fail; then its message is set aside
     OUTBOX_KEEP_DAYS = 7  # delivered messages are kept for so long
 
-Write a message in the transaction that writes the data::
+Send a message in the transaction that writes the data. In ``notes/saving.py``, for example::
 
     from django.db import transaction
+
     from outbox.sending import send
 
-    with transaction.atomic(using="default"):
-        note.save()
-        send("notes", key=note.pk, body={"text": note.text}, using="default")
 
-Write the function. It may only write to the database that receives::
+    def save(note):
+        with transaction.atomic(using="default"):
+            note.save(using="default")
+            send("notes", key=note.pk, body={"text": note.text}, using="default")
+
+Write the function in ``notes/receiving.py``. It may only write to the database that receives::
+
+    from notes.models import Copy
+
 
     def receive(message):
-        Copy.objects.create(note_id=message.key, text=message.body["text"])
+        Copy.objects.using("other").create(note_id=message.key, text=message.body["text"])
 
-Then migrate each of these databases, and run the worker::
+Then migrate each of these databases, and let a worker run::
 
     python manage.py migrate outbox
     python manage.py migrate outbox --database=other
