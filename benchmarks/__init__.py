@@ -35,6 +35,7 @@ UNITS = {
     "µs": lambda seconds: seconds * 1e6,
     "ms": lambda seconds: seconds * 1e3,
     "rows/s": lambda seconds: 1 / seconds,
+    "messages/s": lambda seconds: 1 / seconds,
 }
 ROW = "  {:<36}{:>11}{:>9}{:>9}{:>8}{:>13}{:>9}{:>8}"
 
