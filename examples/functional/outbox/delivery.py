@@ -218,13 +218,10 @@ def record(messages, failures, source):
             error=f"{type(error).__name__}: {error}"[:2000],
         )
         outcome["set aside" if aside else "failed"] += 1
-        logger.log(
-            logging.ERROR if aside else logging.WARNING,
-            "Message %s from %s failed at try %d%s.",
-            message,
-            source,
-            tries,
-            ", and was set aside" if aside else "",
-            exc_info=error,
-        )
+        line = "Message %s, from %s failed at try %d of %d: %s"
+        told = message, source, tries, conf.tries(), f"{type(error).__name__}: {error}"
+        if aside:
+            logger.error(line + " It was set aside.", *told, exc_info=error)
+        else:
+            logger.warning(line, *told)
     return outcome
