@@ -82,6 +82,7 @@ long = $(ON_ENGINE) sh -c 'cd examples/$(1) && STRESS=1 "$(CURDIR)/$(BIN)/python
 bench: $(BENCH)/ready $(if $(ENGINE),$(READY) driver $(BENCH_DRIVER)) ## measure what each pattern costs, into benchmarks/results, on ENGINE if you name it
 	$(BENCH)/bin/python -m benchmarks.replication $(ENGINE)
 	$(ON_ENGINE) $(BENCH)/bin/python -m benchmarks.sharding $(ENGINE)
+	$(ON_ENGINE) $(BENCH)/bin/python -m benchmarks.outbox $(ENGINE)
 ifndef ENGINE
 	$(BENCH)/bin/python -m benchmarks.shadowing
 	$(BENCH)/bin/python -m benchmarks.one_database

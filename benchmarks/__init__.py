@@ -13,6 +13,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
@@ -34,6 +35,7 @@ UNITS = {
     "µs": lambda seconds: seconds * 1e6,
     "ms": lambda seconds: seconds * 1e3,
     "rows/s": lambda seconds: 1 / seconds,
+    "messages/s": lambda seconds: 1 / seconds,
 }
 ROW = "  {:<36}{:>11}{:>9}{:>9}{:>8}{:>13}{:>9}{:>8}"
 
@@ -75,16 +77,15 @@ def copy_of(example):
             os.chdir(before)
 
 
-def start_django(engine, databases=None, **settings):
+def start_django(engine, databases=None, module="shop.settings", **settings):
     """Set Django up for the project in the current folder, on that engine.
 
-    On a server, an empty database is made for each alias, unless ``databases`` has an entry for the
-    alias. ``settings`` are added to the project's settings.
+    ``module`` has the project's settings. On a server, an empty database is made for each alias,
+    unless ``databases`` has an entry for the alias, and ``settings`` are added to the project's.
     """
-    os.environ["DJANGO_SETTINGS_MODULE"] = "shop.settings"
+    os.environ["DJANGO_SETTINGS_MODULE"] = module
     if engine != "sqlite":
-        from shop.settings import DATABASES
-
+        DATABASES = import_module(module).DATABASES
         moved, _ = SERVERS[engine]
         settings["DATABASES"] = {
             alias: {"TEST": database.get("TEST", {})}
@@ -93,7 +94,7 @@ def start_django(engine, databases=None, **settings):
             for alias, database in DATABASES.items()
         }
         lines = [f"{name} = {value!r}\n" for name, value in settings.items()]
-        Path("on_server.py").write_text("from shop.settings import *\n\n" + "".join(lines))
+        Path("on_server.py").write_text(f"from {module} import *\n\n" + "".join(lines))
         os.environ["DJANGO_SETTINGS_MODULE"] = "on_server"
     import django
     from django.conf import settings as django_settings
