@@ -65,6 +65,7 @@ class PostgreSQL:
         self.create += ["-E", "UTF8", "--locale=C.UTF-8"]
         self.run = [bin / "postgres", "-D", self.data, "-k", folder, "-h", ""]
         self.run += ["-N", "300", "-c", "fsync=off", "-c", "full_page_writes=off"]
+        self.run += ["-c", "max_prepared_transactions=10"]  # The default, 0, refuses them.
         self.client = [bin / "psql", "-X", "-q", "-h", folder, "-U", "postgres", "-d", "postgres"]
         self.first = f"CREATE ROLE {DATABASE_USER} LOGIN CREATEDB"
         self.address = {"HOST": str(folder), "USER": DATABASE_USER}
