@@ -51,14 +51,14 @@ class MessageAdmin(admin.ModelAdmin):
 
     @admin.action(description="Try again now", permissions=["change"])
     def try_again(self, request, queryset):
-        self.make_wait(request, queryset, skip=False)
+        self.make_due(request, queryset, skip=False)
 
     @admin.action(description="Skip: never apply it, and go on", permissions=["change"])
     def skip(self, request, queryset):
-        self.make_wait(request, queryset, skip=True)
+        self.make_due(request, queryset, skip=True)
 
-    def make_wait(self, request, queryset, skip):
-        waiting = Message.State.WAITING
-        undelivered = queryset.exclude(state=Message.State.DELIVERED)
-        count = undelivered.update(state=waiting, skip=skip, tries=0, next_try=timezone.now())
+    def make_due(self, request, queryset, skip):
+        stopped = queryset.filter(state__in=[Message.State.FAILING, Message.State.ASIDE])
+        failing = Message.State.FAILING
+        count = stopped.update(state=failing, skip=skip, tries=0, next_try=timezone.now())
         self.message_user(request, f"{count} will be {'skipped' if skip else 'tried again'}.")

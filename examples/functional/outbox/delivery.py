@@ -7,7 +7,6 @@ from datetime import timedelta
 
 from django.db import Error as DatabaseError
 from django.db import connections, transaction
-from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from outbox import conf
@@ -16,7 +15,8 @@ from outbox.models import Message, Received
 logger = logging.getLogger("outbox")
 
 BATCH = 100  # messages in one transaction
-WAITING, ASIDE, DELIVERED = Message.State.WAITING, Message.State.ASIDE, Message.State.DELIVERED
+WAITING, FAILING = Message.State.WAITING, Message.State.FAILING
+ASIDE, DELIVERED = Message.State.ASIDE, Message.State.DELIVERED
 
 
 class Unavailable(Exception):
@@ -66,30 +66,36 @@ def claim(source, target, limit):
     """Return messages that are due, and lock the first message of each of their streams.
 
     No other worker takes the messages of these streams until the end of the transaction. ``send()``
-    does not wait for these locks.
+    does not wait for these locks. In a stream, a later message also has a higher ``id``.
     """
-    messages = Message.objects.using(source)
-    earlier = messages.filter(
-        stream=OuterRef("stream"), number__lt=OuterRef("number"), state__in=[WAITING, ASIDE]
-    )
-    due = messages.filter(
-        ~Exists(earlier),
-        state=WAITING,
-        topic__in=conf.topics(target),
-        next_try__lte=timezone.now(),
-    )
+    messages = Message.objects.using(source).filter(topic__in=conf.topics(target))
+    again = messages.filter(state=FAILING, next_try__lte=timezone.now())
+    if claimed := list(locked(again, source).order_by("id")[:limit]):
+        return claimed
+    stopped = Message.objects.using(source).filter(state__in=[FAILING, ASIDE])
+    waiting = messages.filter(state=WAITING).exclude(stream__in=stopped.values("stream"))
+    # Look at the oldest messages first. Only if other workers have them all, look further.
+    size, last, seen = limit, 0, set()
+    while window := waiting.filter(id__gt=last).order_by("id").values_list("id", "stream")[:size]:
+        first = {}
+        for pk, stream in window:
+            if stream not in seen:
+                first.setdefault(stream, pk)
+        heads = messages.filter(pk__in=[*first.values()][:limit], state=WAITING)
+        streams = {head.stream_id for head in locked(heads, source)} if first else set()
+        if streams:
+            keys = [pk for pk, stream in window if stream in streams]
+            return list(messages.filter(pk__in=keys[:limit]).order_by("id"))
+        seen |= first.keys()
+        size, last = 2 * size, window[len(window) - 1][0]
+    return []
+
+
+def locked(messages, source):
+    """Lock the rows, but not those that another worker has locked, if the engine can do that."""
     if connections[source].features.has_select_for_update_skip_locked:
-        due = due.select_for_update(skip_locked=True)
-    first = list(due.order_by("id")[:limit])
-    ends = {message.stream_id: message.number for message in first}
-    followers = messages.filter(stream__in=ends, state=WAITING).order_by("stream", "number")
-    claimed = list(first)
-    if len(first) < limit:
-        for message in followers[:limit]:
-            if message.number == ends[message.stream_id] + 1 and len(claimed) < limit:
-                claimed.append(message)
-                ends[message.stream_id] += 1
-    return sorted(claimed, key=lambda message: message.id)
+        return messages.select_for_update(skip_locked=True)
+    return messages
 
 
 def attempt(messages, source, target):
@@ -205,20 +211,17 @@ def record(messages, failures, source):
             continue
         tries = message.tries + 1
         aside = tries >= conf.tries() or isinstance(error, OutOfStep)
-        rows.filter(pk=message.pk, state=WAITING).update(
+        rows.filter(pk=message.pk).exclude(state=DELIVERED).update(
             tries=tries,
-            state=ASIDE if aside else WAITING,
+            state=ASIDE if aside else FAILING,
             next_try=now + timedelta(seconds=min(2**tries, 3600)),
             error=f"{type(error).__name__}: {error}"[:2000],
         )
         outcome["set aside" if aside else "failed"] += 1
-        logger.log(
-            logging.ERROR if aside else logging.WARNING,
-            "Message %s from %s failed at try %d%s.",
-            message,
-            source,
-            tries,
-            ", and was set aside" if aside else "",
-            exc_info=error,
-        )
+        line = "Message %s, from %s failed at try %d of %d: %s"
+        told = message, source, tries, conf.tries(), f"{type(error).__name__}: {error}"
+        if aside:
+            logger.error(line + " It was set aside.", *told, exc_info=error)
+        else:
+            logger.warning(line, *told)
     return outcome

@@ -36,8 +36,9 @@ class Message(models.Model):
     """A message, in the database that sends it. It is kept for some days after its delivery."""
 
     class State(models.TextChoices):
-        WAITING = "waiting"
-        ASIDE = "set aside"
+        WAITING = "waiting"  # was not tried, or waits for an earlier message of its stream
+        FAILING = "failing"  # is tried again at `next_try`; the rest of its stream waits
+        ASIDE = "set aside"  # has failed too often; the rest of its stream waits
         DELIVERED = "delivered"
 
     stream = models.ForeignKey(Stream, models.CASCADE, related_name="+")
@@ -58,11 +59,7 @@ class Message(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["stream", "number"], name="outbox_message_number"),
         ]
-        indexes = [
-            models.Index(fields=["state", "id"], name="outbox_message_state"),
-            # Is an earlier message of the stream still to be delivered?
-            models.Index(fields=["stream", "state", "number"], name="outbox_message_earlier"),
-        ]
+        indexes = [models.Index(fields=["state", "id"], name="outbox_message_state")]
 
     def __str__(self):
         return f"{self.topic} {self.key}, number {self.number}"

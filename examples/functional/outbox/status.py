@@ -17,10 +17,10 @@ class Status:
     topic: str
     target: str
     waiting: int = 0
-    failing: int = 0  # of those that wait, have failed at least once
+    failing: int = 0
     aside: int = 0
     delivered: int = 0  # and not yet deleted
-    oldest: float | None = None  # of those that wait or are set aside
+    oldest: float | None = None  # of those that were not delivered
 
 
 def statuses():
@@ -30,23 +30,19 @@ def statuses():
         messages = Message.objects.using(source)
         counts = messages.values_list("topic", "state").annotate(Count("pk"), Min("created"))
         rows = {(topic, state): rest for topic, state, *rest in counts.order_by()}
-        failing = messages.filter(state=Message.State.WAITING, tries__gt=0).values_list("topic")
-        failing = dict(failing.annotate(Count("pk")).order_by())
         for topic, (target, _) in conf.receivers().items():
-            waiting, aside, delivered = (
-                rows.get((topic, state), (0, None))
-                for state in (Message.State.WAITING, Message.State.ASIDE, Message.State.DELIVERED)
-            )
-            created = [time for _, time in (waiting, aside) if time]
+            counts = {state: rows.get((topic, state), (0, None)) for state in Message.State}
+            delivered, _ = counts.pop(Message.State.DELIVERED)
+            created = [time for _, time in counts.values() if time]
             found.append(
                 Status(
                     source,
                     topic,
                     target,
-                    waiting=waiting[0],
-                    failing=failing.get(topic, 0),
-                    aside=aside[0],
-                    delivered=delivered[0],
+                    waiting=counts[Message.State.WAITING][0],
+                    failing=counts[Message.State.FAILING][0],
+                    aside=counts[Message.State.ASIDE][0],
+                    delivered=delivered,
                     oldest=(timezone.now() - min(created)).total_seconds() if created else None,
                 )
             )

@@ -67,16 +67,26 @@ def order(random):
 def deliver_some(random):
     if random.random() < 0.1:
         prune("default")
-    deliver(limit=random.choice([1, 3, 100]))
+    Clock.runs = False
+    if Message.objects.using("default").exclude(state="delivered").exists():
+        Clock.runs = True  # a worker without work would mostly be killed while it waits
+        deliver(limit=random.choice([1, 3, 100]))
+        Clock.runs = False
     time.sleep(random.uniform(0, 0.01))
 
 
-def die_after(ticks):
+class Clock:
+    """Whether statements and COMMITs count."""
+
+    runs = True
+
+
+def die_after(ticks, only_commits):
     """Have this process kill itself after so many statements and COMMITs, or before the next."""
 
     def tick():
         nonlocal ticks
-        ticks -= 1
+        ticks -= Clock.runs
         if ticks < 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -90,7 +100,7 @@ def die_after(ticks):
         return counted
 
     BaseDatabaseWrapper._commit = around(BaseDatabaseWrapper._commit)
-    for connection in connections.all():
+    for connection in [] if only_commits else connections.all():
         connection.execute_wrappers.append(lambda execute, *args: around(execute)(*args))
 
 
@@ -105,14 +115,15 @@ def work(do, random):
                 raise
 
 
-def killed(do, random, kills):
+def killed(do, most, random, kills):
     while kills:
-        by_clock, ticks, seed = random.random() < 0.3, random.randrange(300), random.random()
+        only_commits = random.random() < 0.5
+        by_clock, ticks, seed = random.random() < 0.3, random.randrange(most), random.random()
         child = os.fork()
         if not child:
             try:
                 if not by_clock:
-                    die_after(ticks)
+                    die_after(ticks // 10 if only_commits else ticks, only_commits)
                 work(do, Random(seed))
             except BaseException as error:
                 print(repr(error), file=sys.stderr, flush=True)
@@ -141,10 +152,13 @@ def check(random, kills):
     print(json.dumps(messages))
 
 
+#: What a role does, and the most statements and COMMITs until it kills itself.
+ROLES = {"order": (order, 1000), "deliver": (deliver_some, 100)}
+
 if __name__ == "__main__":
     _, role, seed, kills = sys.argv
     arguments = Random(f"{role} {seed}"), int(kills)
     if role == "check":
         check(*arguments)
     else:
-        killed({"order": order, "deliver": deliver_some}[role], *arguments)
+        killed(*ROLES[role], *arguments)

@@ -33,8 +33,8 @@ def test_deliver(receiver, fails):
 def test_status(fails, settings):
     settings.OUTBOX_TRIES = 1
     assert call("outbox_status").splitlines() == [
-        "default to reviews, orders: 0 waiting, 0 set aside, 0 delivered.",
-        "default to reviews, notes: 0 waiting, 0 set aside, 0 delivered.",
+        "default to reviews, orders: 0 waiting, 0 failing, 0 set aside, 0 delivered.",
+        "default to reviews, notes: 0 waiting, 0 failing, 0 set aside, 0 delivered.",
     ]
     assert call("outbox_status", "--max-age=0")
     fails["bad"] = ValueError("no")
@@ -43,12 +43,12 @@ def test_status(fails, settings):
     send_now("bad", "b"), send_now("late")
     created = timezone.now() - timedelta(seconds=90.5)
     Message.objects.using("default").filter(body="late").update(created=created)
-    text = "notes: 2 waiting, 0 set aside, the oldest 90 s old, 1 delivered."
+    text = "notes: 2 waiting, 0 failing, 0 set aside, the oldest 90 s old, 1 delivered."
     assert text in call("outbox_status", "--max-age=1000").replace("91", "90")
     with pytest.raises(CommandError, match="has waited for 9. s, longer than 60 s. Is python"):
         call("outbox_status", "--max-age=60")
     deliver()
-    assert "notes: 0 waiting, 1 set aside, the oldest" in call("outbox_status")
+    assert "notes: 0 waiting, 0 failing, 1 set aside, the oldest" in call("outbox_status")
     with pytest.raises(CommandError, match="1 set aside: see the admin"):
         call("outbox_status", "--max-age=1000")
 
@@ -57,7 +57,7 @@ def test_status_counts_what_failed(fails):
     fails["bad"] = ValueError("no")
     send_now("bad")
     deliver()
-    assert "1 waiting (1 failed so far), 0 set aside" in call("outbox_status")
+    assert "0 waiting, 1 failing, 0 set aside" in call("outbox_status")
 
 
 @pytest.mark.parametrize("text", ["-1", "soon", "nan", "inf"])

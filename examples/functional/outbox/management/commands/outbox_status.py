@@ -29,10 +29,10 @@ class Command(BaseCommand):
             raise CommandError(f"{' '.join(str(error).split())}.{hints}") from error
         for status in found:
             age = "" if status.oldest is None else f", the oldest {status.oldest:.0f} s old"
-            failing = f" ({status.failing} failed so far)" if status.failing else ""
             self.stdout.write(
-                f"{status.source} to {status.target}, {status.topic}: {status.waiting} waiting"
-                f"{failing}, {status.aside} set aside{age}, {status.delivered} delivered."
+                f"{status.source} to {status.target}, {status.topic}: {status.waiting} waiting, "
+                f"{status.failing} failing, {status.aside} set aside{age}, "
+                f"{status.delivered} delivered."
             )
         if limit is not None:
             oldest = max((status.oldest or 0 for status in found), default=0)
