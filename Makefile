@@ -89,6 +89,7 @@ ifndef ENGINE
 else
 	$(if $(filter postgresql,$(ENGINE)),$(ON_ENGINE) $(BENCH)/bin/python -m benchmarks.growth $(ENGINE))
 	$(BENCH)/bin/python -m benchmarks.distributed $(ENGINE)
+	$(ON_ENGINE) $(BENCH)/bin/python -m benchmarks.two_phase $(ENGINE)
 endif
 
 # The newest patch release of each. A release that is added here is in the matrix of docs/hints.rst.

@@ -89,12 +89,13 @@ class Session:
         """
         try:
             server = Session.server
-            if server and (server.end() or bool(standbys) != bool(server.standby)):
+            if server and (
+                server.end() or bool(standbys) != bool(server.standby) or not server.drop_all()
+            ):
                 server.stop()
                 Session.server = None
             if not Session.server:
                 Session.server = Server(server_of(engine), with_standby=bool(standbys))
-            Session.server.drop_all()
         except ServerError as error:
             raise Broken(f"{error}\n") from None
         kind = Session.server.kind

@@ -157,7 +157,7 @@ def alone(tmp_path_factory):
                 rules.write_text(
                     f"local all clocks,clocks_reader scram-sha-256\n{rules.read_text()}"
                 )
-        running[engine].drop_all()
+        assert running[engine].drop_all()
         kind, folder = running[engine].kind, tmp_path_factory.mktemp("options")
         forget = {
             "postgresql": "SELECT pg_reload_conf(); DROP ROLE IF EXISTS clocks, clocks_reader",

@@ -165,7 +165,7 @@ def test_a_port_that_is_taken_does_not_matter(temporary, monkeypatch):
         for server in pair:
             create = [*server.kind.client, "-c", "CREATE DATABASE one"]
             subprocess.run(create, check=True)
-            server.drop_all()
+            assert server.drop_all()
             subprocess.run(create, check=True)
         for server in pair:
             server.stop()
@@ -312,3 +312,34 @@ def test_a_server_that_is_killed_in_mid_page(house):
     counts, printed = house.run("docs", "--engine=postgresql")
     assert counts == {"failed": 1, "skipped": 2, "passed": 4}, printed
     assert "the PostgreSQL server ended: killed by signal 9" in printed
+
+
+IN_DOUBT = {
+    "postgresql": "psql -d default -c BEGIN -c \"INSERT INTO auth_group (name) VALUES ('left')\" "
+    "-c \"PREPARE TRANSACTION 'left'\"",
+    "mariadb": "mariadb default -e \"XA START 'left'; INSERT INTO auth_group (name) VALUES "
+    "('left'); XA END 'left'; XA PREPARE 'left'\"",
+}
+
+
+@pytest.mark.parametrize("engine", EACH)
+def test_a_page_that_leaves_a_transaction_in_doubt(house, engine):
+    """No database with such a transaction can be dropped. The next page gets another server."""
+    text = """
+        :project: tea
+
+        .. code-block:: console
+
+           $ python manage.py migrate --verbosity 0
+
+        >>> from django.contrib.auth.models import Group
+        >>> group = Group.objects.create(name="{name}")
+
+        .. code-block:: console
+
+           $ {command} > /dev/null
+        """
+    house.page(text.format(name="first", command=IN_DOUBT[engine]))
+    house.page(text.format(name="first", command="true"), "docs/second.rst")
+    counts, printed = house.run("docs", f"--engine={engine}")
+    assert counts == {"passed": 10}, printed
