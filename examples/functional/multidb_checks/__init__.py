@@ -5,8 +5,8 @@ Copy the whole folder.
 ``python manage.py check`` then also reports faults of the routers, the models, the migrations and
 the settings. The checks ask the routers, and open no connection. ``python manage.py drift``
 compares each database with the routers, the models and the migrations. The command only reads, so
-it is safe on a database in production. With the setting ``MULTIDB_WATCH``, a run of the tests warns of each
-transaction that writes to two databases.
+it is safe on a database in production. With the setting ``MULTIDB_WATCH``, a run of the tests warns
+of each transaction that writes to two databases.
 
 The modules, in reading order. First the checks:
 
@@ -35,8 +35,8 @@ Then a run of the tests:
 ``watching``
     ``atomic()`` blocks that write to two databases, or not to their own.
 
-``apps`` registers the checks under the tag ``multidb``: ``python manage.py check --tag multidb``. It
-also starts ``watching``, if the setting says so.
+``apps`` registers the checks under the tag ``multidb``: ``python manage.py check --tag multidb``.
+It also starts ``watching``, if ``MULTIDB_WATCH`` is true.
 
 Simpler alternatives: with a single database you need none of this. If each app has one database,
 a test of the router for each model is often enough.

@@ -24,9 +24,9 @@ Switch it on in the settings of the tests, or by ``start()`` in ``conftest.py``:
 
     MULTIDB_WATCH = True
 
-The warning stands at the line of the ``with``, or of the decorated function. So Python's own filters
-select by the module of that line. In ``pytest.ini``, these make the tests fail, except for the
-blocks in the module ``mails.delivery``::
+The warning belongs to the line of the ``with``, or of the decorated function. So Python's own
+filters can select the module of that line. In ``pytest.ini``, these lines make tests fail, except
+for blocks in the module ``mails.delivery``::
 
     filterwarnings =
         error::multidb_checks.watching.TwoDatabasesWarning
@@ -174,7 +174,7 @@ def enter(atomic):
 def leave(atomic, exc_type, exc_value, traceback):
     # The block ends here, before the commit: the callbacks of on_commit() are no part of it.
     message = None
-    for number, block in reversed(list(enumerate(watched.open))):
+    for number, block in enumerate(watched.open):
         if block.atomic is atomic:  # not always the last: blocks may overlap
             del watched.open[number]
             if not watched.open:
@@ -227,7 +227,7 @@ def warn(message, place, error):
 
 
 def decorated(frame, atomic):
-    """Return the place of the function that ``atomic`` decorates, or None if it is in a ``with``."""
+    """Return the place of the function that ``atomic`` decorates, or None for a ``with``."""
     if frame.f_globals["__name__"] != "contextlib" or frame.f_locals.get("self") is not atomic:
         return None
     function = inspect.unwrap(frame.f_locals["func"])

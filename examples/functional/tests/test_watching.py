@@ -11,6 +11,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.handlers.base import BaseHandler
 from django.db import DatabaseError, IntegrityError, connection, connections, transaction
+from django.db.backends.signals import connection_created
 from django.db.models.signals import post_delete
 from django.db.transaction import Atomic
 from django.http import HttpResponse
@@ -136,7 +137,8 @@ def test_a_block_of_the_orm_is_not_a_block_of_the_project():
 
     with findings() as found, transaction.atomic():
         get_or_create()  # opens atomic() on reviews
-    assert len(found) == 1 and "did not write to default" in found[0]
+    assert len(found) == 1
+    assert re.match(r"atomic\(\) on default \(\S+\) did not write to default", found[0])
     with findings() as found:
         get_or_create()
         Review.objects.bulk_create([Review(product_id=3, author_id=1, rating=1, text="-")])
@@ -294,9 +296,7 @@ def test_a_view_with_atomic_requests_on_one_alias(atomic_requests):
 def test_a_view_with_atomic_requests_on_both_aliases(atomic_requests):
     (text,) = atomic_requests(view, *BOTH)
     place = line_of("def view", view)
-    assert text.startswith(
-        f"atomic() on reviews ({place}) and default ({place}) wrote to 2 databas"
-    )
+    assert text.startswith(f"atomic() on reviews ({place}) and default ({place}) wrote to 2 data")
     assert "outside" not in text
 
 
@@ -311,7 +311,8 @@ def test_a_view_that_writes_to_one_alias_with_atomic_requests_on_both(atomic_req
 
 
 def test_a_view_with_its_own_block_inside_atomic_requests(atomic_requests):
-    assert atomic_requests(transaction.atomic(using="reviews")(lambda r: write_reviews())) == []
+    own = transaction.atomic(using="reviews")(lambda request: write_reviews())
+    assert atomic_requests(own, "default") == []
 
 
 def test_the_admin_logs_in_another_database(admin_client, product, author):
@@ -374,45 +375,45 @@ def test_a_statement_that_fails():
     assert found == []
 
 
-def test_another_thread_inside_the_block():
-    # Threads have their own connections. The other thread's transaction is rolled back.
-    def write():
+def delete_from(alias):
+    """Note a statement that is not sent: another thread cannot see the database of this test."""
+    context = {"connection": connections[alias], "cursor": None}
+    watching.note(lambda *args: None, "DELETE FROM t", (), False, context)
+
+
+def in_a_thread(function):
+    """Return the findings of another thread."""
+    texts = []
+
+    def run():
         try:
-            with transaction.atomic("reviews"):
-                write_reviews()
-                transaction.set_rollback(True, "reviews")
+            with findings() as found:
+                function()
+            texts.extend(found)
         finally:
             connections.close_all()
 
-    if connections["reviews"].vendor == "sqlite":
-        pytest.skip("in memory, the threads would wait for the lock of the test")
-    with findings() as found, transaction.atomic():
-        write_default()
-        thread = threading.Thread(target=write)
-        thread.start()
-        thread.join()
-    assert found == []
-
-
-def test_a_block_in_another_thread_is_watched():
-    found = []
-
-    def write():
-        table = connections["reviews"].ops.quote_name("no_such")
-        try:
-            with pytest.warns(TwoDatabasesWarning), transaction.atomic():
-                # No query: the thread would need a connection to the databases of the test.
-                for alias in BOTH:
-                    context = {"connection": connections[alias], "cursor": None}
-                    watching.note(lambda *args: None, f"DELETE FROM {table}", (), False, context)
-            found.append(True)
-        finally:
-            connections.close_all()
-
-    thread = threading.Thread(target=write)
+    thread = threading.Thread(target=run)
     thread.start()
     thread.join()
-    assert found == [True]
+    return texts
+
+
+def test_each_thread_has_its_own_blocks():
+    def one():
+        with transaction.atomic("reviews"):
+            delete_from("reviews")
+
+    def both():
+        with transaction.atomic("reviews"):
+            delete_from("reviews")
+            delete_from("default")
+
+    with findings() as found, transaction.atomic():
+        write_default()
+        assert in_a_thread(one) == []
+        (text,) = in_a_thread(both)
+    assert found == [] and text.startswith("atomic() on reviews (")
 
 
 # Two aliases of one database
@@ -432,8 +433,7 @@ def test_two_aliases_of_one_database(monkeypatch, changes):
     alias_of_a_copy(monkeypatch, "second", **changes)
     with findings() as found, transaction.atomic():
         write_default()
-        context = {"connection": connections["second"], "cursor": None}
-        watching.note(lambda *args: None, "DELETE FROM t", (), False, context)
+        delete_from("second")
     assert found == []
     assert ("second", False) in watching.watched.writes
 
@@ -457,13 +457,23 @@ class TestCommits:
 
     def test_a_callback_has_blocks_of_its_own(self):
         def both():
-            with transaction.atomic("reviews"):
+            with transaction.atomic("reviews"):  # callback
                 write_reviews(), write_default()
 
-        with findings() as found, transaction.atomic():
-            write_default()
-            transaction.on_commit(both)
-        assert len(found) == 1 and found[0].startswith("atomic() on reviews (")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            with transaction.atomic():  # block
+                write_default(), write_reviews()
+                transaction.on_commit(both)
+        texts = [str(item.message) for item in caught]
+        assert [text.partition(" (")[0] for text in texts] == [
+            "atomic() on reviews",  # the callback ends before the block does
+            "atomic() on default",
+        ]
+        assert [f"test_watching.py:{item.lineno}" for item in caught] == [
+            line_of(f"# {which}", self.test_a_callback_has_blocks_of_its_own)
+            for which in ("callback", "block")
+        ]
 
     def test_an_error_filter_raises_after_the_commit(self):
         with pytest.raises(TwoDatabasesWarning), warnings.catch_warnings():
@@ -485,10 +495,10 @@ class TestCommits:
         assert (Product.objects.count(), Review.objects.count()) == (0, 1)
 
     def test_a_block_that_is_rolled_back_is_found(self):
-        with findings() as found, pytest.raises(ZeroDivisionError):
-            with transaction.atomic(), transaction.atomic("reviews"):
-                write_default(), write_reviews()
-                raise ZeroDivisionError
+        both = transaction.atomic(), transaction.atomic("reviews")
+        with findings() as found, pytest.raises(ZeroDivisionError), both[0], both[1]:
+            write_default(), write_reviews()
+            raise ZeroDivisionError
         assert len(found) == 1
         assert Product.objects.count() == Review.objects.count() == 0
 
@@ -505,9 +515,9 @@ class TestCommits:
 
     def test_a_durable_block_is_still_refused(self):
         with findings() as found:
-            with transaction.atomic(), pytest.raises(RuntimeError, match="durable"):
-                with transaction.atomic(durable=True):
-                    pass
+            refused = pytest.raises(RuntimeError, match="durable")
+            with transaction.atomic(), refused, transaction.atomic(durable=True):
+                pass
             assert watching.watched.open == []
             write_reviews()
         assert found == []
@@ -579,6 +589,7 @@ def test_nothing_is_left_after_stop(request):
     request.addfinalizer(watching.start)
     assert (Atomic.__enter__, Atomic.__exit__) == (watching.django_enter, watching.django_exit)
     assert Atomic.__enter__.__module__ == Atomic.__exit__.__module__ == "django.db.transaction"
+    assert not connection_created.disconnect(watching.wrap)  # it is not connected
     assert not any(watching.note in item.execute_wrappers for item in connections.all())
     with findings() as found, transaction.atomic():
         write_default(), write_reviews()
