@@ -289,7 +289,7 @@ class ClassView(View):
 
 def test_a_view_with_atomic_requests_on_one_alias(atomic_requests):
     (text,) = atomic_requests(view, "default")
-    assert text.startswith(f"atomic() on default ({line_of('def view', view)}) wrote to 2 databas")
+    assert text.startswith(f"atomic() on default ({line_of('def view', view)}) wrote to 2 ")
     assert text.endswith(", outside of any atomic() on reviews).")
 
 
