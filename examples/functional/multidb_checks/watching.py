@@ -18,7 +18,7 @@ These do not count:
 - the blocks that ``TestCase`` and pytest-django put around each test;
 - reads, statements that fail, and statements that change the schema;
 - what ``on_commit()`` runs after the commit of the block;
-- two aliases of one database: see ``rows_of()``.
+- a second alias of the same database: see ``rows_of()``.
 
 Switch it on in the settings of the tests, or by ``start()`` in ``conftest.py``::
 
@@ -35,8 +35,9 @@ for blocks in the module ``mails.delivery``::
 If the block ends by an exception, this exception is raised, and an error filter only adds the text
 of the warning to the notes of the exception.
 
-The module sends no query. It does not find writes by a function or a trigger of the database, by
-``callproc()``, or by ``copy()`` of psycopg's cursor, and nothing in code that no test runs.
+The module sends no query. It does not find two blocks after each other, code that no test runs, and
+writes by a function or a trigger of the database, by ``callproc()``, or by ``copy()`` of psycopg's
+cursor.
 """
 
 import inspect
@@ -100,7 +101,7 @@ class Block:
 
 
 class Watched(threading.local):
-    """What is open in this thread. Connections and their transactions belong to a thread too."""
+    """The blocks and writes of this thread. Each thread has its own connections, too."""
 
     def __init__(self):
         self.open = []  # blocks, the outermost first
@@ -114,7 +115,7 @@ django_enter, django_exit = Atomic.__enter__, Atomic.__exit__
 
 
 def start():
-    """Watch this process until ``stop()``."""
+    """Watch this process until ``stop()``, except connections that other threads have already."""
     Atomic.__enter__, Atomic.__exit__ = enter, leave
     connection_created.connect(wrap)
     for connection in connections.all(initialized_only=True):
@@ -142,7 +143,8 @@ def note(execute, sql, params, many, context):
     if watched.open and (table := table_of(sql, context["cursor"])):
         alias = context["connection"].alias
         inside = any(block.alias == alias and not block.of_orm for block in watched.open)
-        watched.writes.setdefault((alias, inside), (table, caller()))
+        if (alias, inside) not in watched.writes:
+            watched.writes[alias, inside] = table, caller()
     return result
 
 
@@ -152,7 +154,7 @@ def table_of(sql, cursor=None):
         sql = sql.as_string(cursor.cursor)
     elif isinstance(sql, bytes):
         sql = sql.decode(errors="replace")
-    found = WRITE.search(NOISE.sub(" ", sql))
+    found = WRITE.search(NOISE.sub(" ", str(sql)))
     return found and (found["table"] or found["copied"]).translate({ord(c): None for c in '"`'})
 
 
@@ -241,7 +243,10 @@ def decorated(frame, atomic):
 
 @cache
 def line_of(view):
-    return inspect.getsourcelines(view)[1]
+    try:
+        return inspect.getsourcelines(view)[1]
+    except OSError:  # a class without a class statement
+        return 1
 
 
 def caller():

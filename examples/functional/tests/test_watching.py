@@ -303,6 +303,8 @@ def test_a_view_with_atomic_requests_on_both_aliases(atomic_requests):
 def test_a_class_based_view(atomic_requests):
     (text,) = atomic_requests(ClassView.as_view(), "default")
     assert line_of("class ClassView", ClassView) in text
+    (text,) = atomic_requests(type("Made", (ClassView,), {}).as_view(), "default")
+    assert "test_watching.py:1)" in text
 
 
 @pytest.mark.parametrize("write", [write_default, write_reviews])
