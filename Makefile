@@ -73,6 +73,8 @@ stress: $(READY) $(if $(ENGINE),driver) ## run the long forms of the examples' t
 	$(call long,replicated_shards,killed)
 	$(if $(ENGINE),,$(call long,shadowing,same))
 	$(if $(filter postgresql mariadb,$(ENGINE)),$(call long,distributed,takeover))
+	$(ON_ENGINE) sh -c 'cd examples/functional && STRESS=1 UNDER=$(if $(ENGINE),tests.$(ENGINE),shop.settings) \
+	    "$(CURDIR)/$(BIN)/python" -m pytest -q -s --ds=tests.with_orders tests/outbox/test_kills.py'
 
 # Runs the tests of an example that have a long form.
 long = $(ON_ENGINE) sh -c 'cd examples/$(1) && STRESS=1 "$(CURDIR)/$(BIN)/python" -m pytest -q -s -k "$(2)" $(if $(ENGINE),--ds=tests.$(ENGINE))'

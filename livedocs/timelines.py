@@ -28,6 +28,8 @@ class Timeline:
     watch: dict[str, str] = field(default_factory=dict)
     #: Whether to record only writes.
     writes: bool = False
+    #: Whether to record the commits of transactions, too.
+    commits: bool = False
 
 
 def timelines_of(text: str) -> list[Timeline]:
@@ -42,6 +44,7 @@ def timelines_of(text: str) -> list[Timeline]:
                 models=tuple(match[2].split()),
                 watch=watch_of(match[3]),
                 writes=":writes:" in match[3],
+                commits=":commits:" in match[3],
             )
         )
     return found

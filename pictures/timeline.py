@@ -51,7 +51,8 @@ class Timeline(SphinxDirective):
     It names one or more models. With a field, the picture shows that field's values. ``:watch:``
     has lines of ``name = expression``. Each expression is evaluated in the page's Python after each
     block, and drawn. The picture begins with the statement or command that contains the text of
-    ``:from:``. ``:writes:`` leaves out the reads. The content is the caption.
+    ``:from:``. ``:writes:`` leaves out the reads, and ``:commits:`` adds the commits of
+    transactions. The content is the caption.
     """
 
     required_arguments = 1
@@ -61,6 +62,7 @@ class Timeline(SphinxDirective):
         "from": directives.unchanged_required,
         "watch": directives.unchanged_required,
         "writes": directives.flag,
+        "commits": directives.flag,
     }
 
     def run(self) -> list[nodes.Node]:
@@ -76,7 +78,8 @@ class Timeline(SphinxDirective):
 class Mark:
     """What happened to one database at one time, and how often."""
 
-    kind: str  # "write", "read", "stale", "refused", "rollback", "arrival", "gone", "change"
+    #: "write", "read", "stale", "refused", "commit", "rollback", "arrival", "gone", or "change".
+    kind: str
     alias: str
     lines: list[str]
     words: str
@@ -201,6 +204,9 @@ class Reader:
         words = f"{alias} refuses the {what} of {model}: {error}"
         lines, like = [self.named(what, model), error], ("refused", alias, what, model)
         self.add(Mark("refused", alias, lines, words, process=process, like=like))
+
+    def on_commit(self, alias: str, process: int, **event) -> None:
+        self.add(Mark("commit", alias, ["COMMIT"], f"{alias}: COMMIT", process=process))
 
     def on_rollback(self, alias: str, process: int, **event) -> None:
         words = f"{alias}: what the transaction wrote is rolled back"
@@ -425,6 +431,7 @@ class Drawing:
             "stale": "stale read: the primary differs",
             "arrival": "replicated",
             "refused": "refused",
+            "commit": "committed",
             "gone": "does not answer",
             "change": "changed outside Django",
         }
@@ -463,6 +470,8 @@ def shape(kind: str, x: float, y: float) -> str:
         return f'<path d="{points}" {empty}/>'
     if kind in ("refused", "gone", "rollback"):
         return path(f"M{x - 4.5:.1f} {y - 4.5:.1f}l9 9m-9 0l9 -9")
+    if kind == "commit":
+        return path(f"M{x - 5:.1f} {y:.1f}l4 4l7 -9")
     if kind == "command":
         return f'<rect x="{x - 4.5:.1f}" y="{y - 4.5:.1f}" width="9" height="9"/>'
     if kind == "change":

@@ -257,6 +257,38 @@ def test_it_begins_where_it_is_told_to_and_shows_writes_alone_if_it_is_told_to(t
     assert "no step that reads or writes has the text black.safe" in warnings
 
 
+KILLED = """
+Killed
+------
+
+.. code-block:: console
+
+   $ python manage.py migrate --database other -v 0
+   $ python manage.py shell --verbosity 0 --command "
+   > import os
+   > from django.contrib.auth.models import Group
+   > from django.db import transaction
+   > with transaction.atomic('other'):
+   >     Group.objects.using('other').create(name='lost')
+   >     with transaction.atomic():
+   >         Group.objects.create(name='saved')
+   >     os._exit(0)"
+
+.. timeline:: auth.Group.name
+{commits}"""
+
+
+def test_the_commits_are_drawn_if_they_are_asked_for(tea):
+    warnings, html = tea(KILLED.format(commits="   :commits:\n"))
+    words, marks, letters = picture(html)
+    assert warnings == ""
+    assert "other: INSERT of auth.Group: “lost”; default: INSERT of auth.Group: “saved”" in words
+    assert words.endswith("default: COMMIT.")  # And no COMMIT on other, whose process has ended.
+    assert marks.count("commit") == 2 and "committed" in letters  # The mark, and the legend.
+    _, html = tea(KILLED.format(commits=""))
+    assert "COMMIT" not in picture(html)[0]
+
+
 BACKGROUND = """
 Meanwhile
 ---------

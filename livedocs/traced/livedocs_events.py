@@ -73,13 +73,16 @@ def noting(execute):
 
 
 def wrap_transactions(module) -> None:
-    """Record when the writes of a transaction are rolled back."""
+    """Record when the writes of a transaction are rolled back, or if wanted, committed."""
     database = module.BaseDatabaseWrapper
     commit, rollback = database._commit, database._rollback
 
     def _commit(self):
-        self.livedocs_wrote = False
-        return commit(self)
+        wrote, self.livedocs_wrote = getattr(self, "livedocs_wrote", False), False
+        result = commit(self)
+        if wrote and not is_busy() and (wanted() or {}).get("commits"):
+            note(kind="commit", alias=self.alias)
+        return result
 
     def _rollback(self):
         if getattr(self, "livedocs_wrote", False) and not is_busy():

@@ -142,12 +142,12 @@ class Routing:
 
     @cached_property
     def selective(self) -> list:
-        """The routers whose ``allow_migrate`` says False for at least one model."""
+        """The routers whose ``allow_migrate`` does not say True for each model."""
         return [
             item
             for item in router.routers
             if any(
-                allow_migrate(item, alias, model._meta.app_label, **hints_of(model)) is False
+                allow_migrate(item, alias, model._meta.app_label, **hints_of(model)) is not True
                 for alias in connections
                 for model in self.models
             )
@@ -156,8 +156,8 @@ class Routing:
     def chosen(self, model) -> set[str]:
         """Return the databases that a router chooses for the table of a model.
 
-        A router chooses if it returns True, and False elsewhere. ``None`` and a router that always
-        returns True are not a choice.
+        A router chooses if it returns True, and False or None for other models. A router that
+        always returns True does not choose.
         """
         found = set()
         for alias in self.databases:

@@ -24,3 +24,9 @@ class FunctionalRouter:
     def allow_migrate(self, db, app_label, **hints):
         # Depends on the app only: for RunPython and RunSQL Django passes no model.
         return db == self.database_of(app_label)
+
+
+class RouterWithOrders(FunctionalRouter):
+    """For ``shop.with_orders``: orders are in ``default``, and purchases in ``reviews``."""
+
+    databases = FunctionalRouter.databases | {"purchases": "reviews"}
