@@ -26,11 +26,11 @@ Switch it on in the settings of the tests, or by ``start()`` in ``conftest.py``:
 
 The warning belongs to the line of the ``with``, or of the decorated function. So Python's own
 filters can select the module of that line. In ``pytest.ini``, these lines make tests fail, except
-for blocks in the module ``mails.delivery``::
+for blocks in modules whose name begins with ``mails``::
 
     filterwarnings =
         error::multidb_checks.watching.TwoDatabasesWarning
-        ignore::multidb_checks.watching.TwoDatabasesWarning:mails.delivery
+        ignore::multidb_checks.watching.TwoDatabasesWarning:mails
 
 If the block ends by an exception, this exception is raised, and an error filter only adds the text
 of the warning to the notes of the exception.
