@@ -70,6 +70,23 @@ DATABASES["notes"] = DATABASES["default"] | {"NAME": BASE_DIR / "notes.sqlite3"}
 DATABASE_ROUTERS = ["site_.routers.NotesRouter"]
 SILENCED_SYSTEM_CHECKS = []
 """
+TESTS = """
+    from django.db import transaction
+    from django.test import TestCase
+
+    from notes.models import Note
+
+    class NotesTest(TestCase):
+        databases = "__all__"
+
+        @classmethod
+        def setUpTestData(cls):
+            Note.objects.create(text="outside of any block of the project")
+
+        def test_add(self):
+            with transaction.atomic():
+                Note.objects.create(text="inside of a block on default")
+"""
 
 
 def test_the_docstring_is_enough(tmp_path):
@@ -89,3 +106,7 @@ def test_the_docstring_is_enough(tmp_path):
     project.replace("site_/routers.py", "else None", 'else db == "default"')
     assert "no issues" in project.manage("check", "--fail-level=WARNING")
     assert 'of the app "auth" exist' in project.manage("drift", status=1)
+    project.write("notes/tests.py", TESTS)
+    printed = project.manage("test", "notes")
+    assert printed.count("TwoDatabasesWarning") == 1
+    assert 'which needs its own atomic(using="notes").' in printed

@@ -1,9 +1,12 @@
-"""System checks and a command for projects with several databases. Copy the whole folder.
+"""Finds faults in projects with several databases: by checks, a command, and in a run of the tests.
+
+Copy the whole folder.
 
 ``python manage.py check`` then also reports faults of the routers, the models, the migrations and
 the settings. The checks ask the routers, and open no connection. ``python manage.py drift``
 compares each database with the routers, the models and the migrations. The command only reads, so
-it is safe on a database in production.
+it is safe on a database in production. With the setting ``MULTIDB_WATCH``, a run of the tests warns
+of each transaction that writes to two databases.
 
 The modules, in reading order. First the checks:
 
@@ -27,7 +30,13 @@ Then the command:
 ``management``
     the command ``drift``.
 
+Then a run of the tests:
+
+``watching``
+    ``atomic()`` blocks that write to two databases, or not to their own.
+
 ``apps`` registers the checks under the tag ``multidb``: ``python manage.py check --tag multidb``.
+It also starts ``watching``, if ``MULTIDB_WATCH`` is true.
 
 Simpler alternatives: with a single database you need none of this. If each app has one database,
 a test of the router for each model is often enough.
@@ -35,10 +44,13 @@ a test of the router for each model is often enough.
 The settings
 ------------
 
-The app needs only Django, has no models, and needs no setting of its own. Add to
-``settings.py``::
+The app needs only Django, and has no models. Add to ``settings.py``::
 
     INSTALLED_APPS += ["multidb_checks"]
+
+Only if the tests run with these settings, also add to ``settings.py``::
+
+    MULTIDB_WATCH = True
 
 If you know a warning and accept it, silence it with Django's own setting::
 

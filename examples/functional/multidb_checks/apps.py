@@ -1,7 +1,8 @@
 from django.apps import AppConfig
+from django.conf import settings
 from django.core.checks import register
 
-from multidb_checks import data_migrations, entries, relations, routing
+from multidb_checks import data_migrations, entries, relations, routing, watching
 
 
 class MultidbChecksConfig(AppConfig):
@@ -21,3 +22,5 @@ class MultidbChecksConfig(AppConfig):
             entries.check_mirrors,
         ):
             register(check, "multidb")
+        if getattr(settings, "MULTIDB_WATCH", False):
+            watching.start()
