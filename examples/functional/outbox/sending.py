@@ -25,7 +25,7 @@ def send(topic, key, body, *, using):
     key = str(key)
     if not 0 < len(key) <= 200:
         raise ValueError(f"A key has 1 to 200 characters, not {len(key)}.")
-    # The transaction of a TestCase does not count, just as for atomic(durable=True).
+    # The transaction of a TestCase does not count, as for atomic(durable=True).
     if all(block._from_testcase for block in connections[using].atomic_blocks):
         raise TransactionManagementError(
             "send() needs the transaction that writes the data: "

@@ -54,6 +54,7 @@ def order(random):
                 changed = Order.objects.get(pk=pk)
             else:
                 changed = Order(pk=pk, product_id=pk % PRODUCTS + 1, buyer_id=1)
+                changed.save(force_insert=True)  # save() would change a row of another process
             changed.place()
             if random.random() < 0.1:
                 raise ZeroDivisionError

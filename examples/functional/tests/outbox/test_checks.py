@@ -28,7 +28,7 @@ def test_nothing_is_wrong():
             "E004",
             "upper and lower case",
         ),
-        ({"OUTBOX_SOURCES": ["defualt"]}, "E005", 'OUTBOX_SOURCES names "defualt"'),
+        ({"OUTBOX_SOURCES": ["elsewhere"]}, "E005", 'OUTBOX_SOURCES names "elsewhere"'),
         (
             {"OUTBOX_RECEIVERS": {"a": ("other", "purchases.receiving.receive")}},
             "E005",

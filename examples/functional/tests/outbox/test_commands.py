@@ -96,7 +96,7 @@ def test_databases_without_the_tables(manage):
 
 
 def test_a_follower_goes_on_while_the_target_is_missing(manage):
-    """It reports the target once, and stops when it is told to."""
+    """It reports the target once, and stops at SIGTERM."""
     assert manage("migrate", "--verbosity=0").returncode == 0
     assert manage("populate", "--products=1", "--reviews=0").returncode == 1  # reviews is missing
     order = "from orders.models import Order; Order(product_id=1, buyer_id=1).place()"

@@ -185,7 +185,7 @@ def test_one_database_for_both(receiver, settings):
 
 
 def test_two_targets(receiver, settings, monkeypatch):
-    """The messages of a target that is down don't hold up those of another."""
+    """The messages of a target that is down do not delay those of another."""
     path = settings.OUTBOX_RECEIVERS["notes"][1]
     settings.OUTBOX_RECEIVERS = {"notes": ("reviews", path), "logs": ("default", path)}
     send_now("1"), send_now("2", topic="logs")

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.django_db(databases=["default", "reviews"])
 
 
 def later(days):
-    """Let days go by."""
+    """Make all messages older by so many days."""
     for field in ("created", "delivered"):
         for message in Message.objects.using("default").exclude(**{field: None}):
             setattr(message, field, getattr(message, field) - timedelta(days=days))
