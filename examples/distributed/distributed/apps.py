@@ -24,7 +24,7 @@ class DistributedConfig(AppConfig):
 
         from distributed import checks
 
-        register(checks.check_nodes)
+        register(checks.check_nodes, "distributed")
         register(checks.check_apps)
         register(checks.check_models)
         register(checks.check_router)

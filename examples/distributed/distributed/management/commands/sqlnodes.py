@@ -12,6 +12,9 @@ class Command(BaseCommand):
         "which grant rights, migrate executes the others by itself."
     )
 
+    # From Django 6.1 on, other checks connect to the servers, which are not yet prepared.
+    requires_system_checks = ["distributed"]
+
     def handle(self, **options):
         coordinator = connections[settings.COORDINATOR]
         engine = ENGINES.get(coordinator.vendor)
