@@ -48,8 +48,13 @@ def deliver_batch(source, target, limit=BATCH):
     """Deliver at most ``limit`` messages, in one transaction. Raises Unavailable.
 
     Return how many were "delivered", "failed" (they are tried again later) or "set aside". The
-    result is empty if no message is due.
+    result is empty if no message is due. Raises RuntimeError inside a transaction. If that were
+    rolled back, a message could be applied that was never sent, or delivered and not applied.
     """
+    for alias in (source, target):
+        # The transaction of a TestCase does not count, just as for atomic(durable=True).
+        if not all(block._from_testcase for block in connections[alias].atomic_blocks):
+            raise RuntimeError(f"Deliver after the transaction on {alias}: call it in on_commit().")
     try:
         # Without such locks, two workers may take the same messages. `apply()` then applies them
         # only once. SQLite can't write to `source` at all while this block holds a transaction.
@@ -81,8 +86,8 @@ def claim(source, target, limit):
         for pk, stream in window:
             if stream not in seen:
                 first.setdefault(stream, pk)
-        heads = messages.filter(pk__in=[*first.values()][:limit], state=WAITING)
-        streams = {head.stream_id for head in locked(heads, source)} if first else set()
+        heads = locked(messages.filter(pk__in=first.values(), state=WAITING), source)
+        streams = {head.stream_id for head in heads.order_by("id")[:limit]}
         if streams:
             keys = [pk for pk, stream in window if stream in streams]
             return list(messages.filter(pk__in=keys[:limit]).order_by("id"))
@@ -156,23 +161,23 @@ def apply(messages, source, target):
             if not message.skip:
                 conf.receiver(message.topic)(message)
             stream.number, stream.message, stream.at = message.number, message.uuid, timezone.now()
-        upsert(streams.values(), target)
+        upsert(streams.values(), ["number", "message", "at"], target)
 
 
 def lock_streams(keys, source, target):
     """Return ``{stream: Received}``. Until the end of the transaction no other worker gets them."""
-    rows = Received.objects.using(target)
     try:
-        # The first statement writes, so that SQLite waits for other writers.
-        missing = [Received(source=source, stream=key) for key in sorted(keys)]
-        rows.bulk_create(missing, ignore_conflicts=True)
-        found = rows.filter(source=source, stream__in=keys).order_by("stream")
-        return {row.stream: row for row in found.select_for_update()}
+        # This locks the rows, new and old. For SELECT … FOR UPDATE, MariaDB may lock all rows of
+        # the source, and two workers then get a deadlock.
+        upsert([Received(source=source, stream=key) for key in sorted(keys)], ["source"], target)
+        found = Received.objects.using(target).filter(source=source, stream__in=keys)
+        return {row.stream: row for row in found}
     except DatabaseError as error:
         raise Unavailable(target, error) from error
 
 
-def upsert(rows, target):
+def upsert(rows, fields, target):
+    """Insert rows of ``Received``. Of a stream that has a row already, update these fields."""
     has_target = connections[target].features.supports_update_conflicts_with_target
     Received.objects.using(target).bulk_create(
         [
@@ -180,7 +185,7 @@ def upsert(rows, target):
             for r in rows
         ],
         update_conflicts=True,
-        update_fields=["number", "message", "at"],
+        update_fields=fields,
         unique_fields=["source", "stream"] if has_target else None,
     )
 

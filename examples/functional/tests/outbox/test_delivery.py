@@ -289,3 +289,39 @@ def test_a_constraint_that_fails_at_the_commit(receiver, monkeypatch):
     due()
     assert deliver() == 1
     assert Received.objects.using("reviews").count() == 2
+
+
+@BOTH
+@pytest.mark.parametrize("alias", ["default", "reviews"])
+def test_not_inside_a_transaction(receiver, alias):
+    send_now("a", "1")
+    with transaction.atomic(using=alias), pytest.raises(RuntimeError, match=alias):
+        deliver()
+    assert not receiver and deliver() == 1
+    with transaction.atomic(using="default"):
+        send_now("b", "1")
+        transaction.on_commit(deliver, using="default")
+    assert len(receiver) == 2
+
+
+@BOTH
+def test_workers_lock_only_their_own_streams(receiver):
+    """Otherwise two workers get a deadlock. (SQLite has one writer at a time.)"""
+    if not connections["reviews"].features.has_select_for_update_skip_locked:
+        pytest.skip("this engine has no SKIP LOCKED")
+    found = []
+
+    def other():
+        try:
+            with transaction.atomic(using="reviews"):
+                found.extend(delivery.lock_streams(range(0, 200, 2), "default", "reviews"))
+        finally:
+            connections.close_all()
+
+    with transaction.atomic(using="reviews"):
+        delivery.lock_streams(range(1, 200, 2), "default", "reviews")
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join(10)
+        assert len(found) == 100
+    thread.join()
