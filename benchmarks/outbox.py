@@ -5,6 +5,7 @@ engine, as in ``python -m benchmarks.outbox postgresql``, it runs on the server 
 the variables of the engine's clients. Both databases are then on that server.
 """
 
+import os
 import random
 import subprocess
 import sys
@@ -46,9 +47,10 @@ def receive(message):
 MESSAGES = 1_000  # in a round
 WAITING, KEPT = 100_000, 500_000
 NUMBERS = [1, 2, 4]  # of workers
-ONE_KEY = "deliver(), one key"
+ONE_KEY = "deliver(), the same key"
 PURCHASE = {"product_id": 1, "buyer_id": 1, "quantity": 1}
 PATIENCE = 120  # seconds
+SETTLE = 15  # seconds, in which a server writes new rows to the disk
 numbers = count(1)
 
 
@@ -291,7 +293,7 @@ def measure_delay(engine, number=40):
     return {"delay": show("From the COMMIT to the other database", "ms", number, figures)}
 
 
-def measure_backlog(engine, runs=3):
+def measure_backlog(engine, runs=5):
     """Time deliver_batch() when many messages wait, or are kept. Compare with a short table."""
     from outbox.delivery import deliver_batch
 
@@ -308,8 +310,8 @@ def measure_backlog(engine, runs=3):
     few = partial(fill, (1 + runs) * MESSAGES)
     cases = {
         f"{WAITING:,} wait, a key each": [partial(fill, WAITING)],
-        f"{WAITING:,} wait, one key": [partial(fill, WAITING, key="one")],
-        f"{WAITING:,} wait for one set aside": [partial(fill, WAITING, key="one", aside=True), few],
+        f"{WAITING:,} wait, the same key": [partial(fill, WAITING, key="one")],
+        f"{WAITING:,} wait behind a failure": [partial(fill, WAITING, key="one", aside=True), few],
         f"{KEPT:,} are kept": [partial(fill, KEPT, delivered=True), few],
     }
     figures, references = {"a short table": None}, []
@@ -321,6 +323,8 @@ def measure_backlog(engine, runs=3):
             step()
         if engine == "postgresql":
             execute(SOURCE, "ANALYZE")
+        os.sync()  # Otherwise the new rows are written to the disk while messages are delivered.
+        sleep(SETTLE)
         rates = [rate() for _ in range(1 + runs)][1:]
         reference += [short() for _ in range(1 + runs)][1:]
         ratios = (this / median(reference) for this in rates)
