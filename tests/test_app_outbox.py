@@ -73,3 +73,54 @@ def test_a_router_that_is_left_out_is_said(project):
     assert 'The routers do not allow the tables of the outbox in "other"' in project.manage(
         "check", status=1
     )
+
+
+SHARDS = """
+INSTALLED_APPS += ["outbox"]
+DATABASE_ROUTERS = ["outbox.routers.OutboxRouter", *DATABASE_ROUTERS]
+OUTBOX_SOURCES = SHARDS
+OUTBOX_RECEIVERS = {"notes": ("default", "notes.receiving.receive")}
+"""
+SEND = """
+    from django.db import transaction
+    from notes.models import Author
+    from outbox.sending import send
+    from sharding.keys import keys_of
+
+    author, _ = Author.objects.get_or_create(pk=keys_of(7)[0], defaults={"name": "Ada"})
+    with transaction.atomic(using=author.shard):
+        note = author.notes.create(text="wind the clock")
+        send("notes", key=author.pk, body=author.shard, using=author.shard)
+"""
+
+
+def test_a_shard_sends_until_its_bucket_moves(tmp_path):
+    """After the move, the key has messages on two shards, and they have no common order."""
+    project = BareProject(tmp_path / "project", "from django.db import models\n")
+    project.take("sharding", "sharding")
+    project.take("functional", "outbox")
+    project.follow("sharding")
+    project.append("site_/settings.py", SHARDS)
+    project.write(
+        "notes/receiving.py",
+        """
+        def receive(message):
+            print(message.body, message.number)
+        """,
+    )
+    project.manage("makemigrations", "notes", "-v", "0")
+    for arguments in (["migrate"], ["migrate_shards"]):
+        project.manage(*arguments, "-v", "0")
+    for alias in ("shard0", "shard1"):
+        project.manage("migrate", "outbox", f"--database={alias}", "-v", "0")
+    project.shell(SEND)
+    project.shell(SEND)
+    moved = project.manage("reshard", "--to", "shard1", "--buckets", "7")
+    assert "Buckets moved to shard1" in moved
+    project.shell(SEND)
+    assert project.manage("deliver").splitlines() == [
+        "shard0 1",
+        "shard0 2",
+        "shard1 1",
+        "3 delivered, 0 failed.",
+    ]

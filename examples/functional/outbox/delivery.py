@@ -52,7 +52,7 @@ def deliver_batch(source, target, limit=BATCH):
     rolled back, a message could be applied that was never sent, or delivered and not applied.
     """
     for alias in (source, target):
-        # The transaction of a TestCase does not count, just as for atomic(durable=True).
+        # The transaction of a TestCase does not count, as for atomic(durable=True).
         if not all(block._from_testcase for block in connections[alias].atomic_blocks):
             raise RuntimeError(f"Deliver after the transaction on {alias}: call it in on_commit().")
     try:

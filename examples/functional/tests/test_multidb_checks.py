@@ -415,6 +415,17 @@ def test_the_tables_of_others_in_default(routers):
     )
 
 
+def test_tables_that_a_router_chooses_and_leaves_the_others(routers):
+    """As the router of an app whose tables are in each database."""
+
+    class Chooses:
+        def allow_migrate(self, db, app_label, **hints):
+            return True if app_label == "sessions" else None
+
+    routers(Chooses(), FunctionalRouter())
+    assert found() == {}
+
+
 def test_tables_that_a_router_chooses_for_two_databases(routers):
     class Chooses(FunctionalRouter):
         def allow_migrate(self, db, app_label, **hints):
