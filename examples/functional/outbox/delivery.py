@@ -64,6 +64,7 @@ def deliver_batch(source, target, limit=BATCH):
             failures = attempt(messages, source, target) if messages else {}
             return record(messages, failures, source)
     except DatabaseError as error:
+        is_lost(source)
         raise Unavailable(source, error) from error
 
 
@@ -117,7 +118,7 @@ def attempt(messages, source, target):
     except Unavailable:
         raise
     except Exception as error:
-        if source != target and is_down(target):
+        if source != target and is_lost(target):
             raise Unavailable(target, error) from error
         if len(messages) == 1:
             return {messages[0]: error}
@@ -132,16 +133,13 @@ def attempt(messages, source, target):
     return failures
 
 
-def is_down(alias):
-    """Return whether a database can't be connected to. Connect again if the connection is lost."""
+def is_lost(alias):
+    """Return whether the connection is lost or was never made. The next query then connects."""
     connection = connections[alias]
-    if not connection.in_atomic_block:  # as in a TestCase, whose transaction would be lost
-        connection.close_if_unusable_or_obsolete()
-    try:
-        connection.ensure_connection()
-    except DatabaseError:
-        return True
-    return False
+    if connection.connection is not None and connection.is_usable():
+        return False
+    connection.close()
+    return True
 
 
 def apply(messages, source, target):

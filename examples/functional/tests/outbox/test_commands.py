@@ -80,7 +80,7 @@ def test_a_target_that_is_down(monkeypatch):
         raise delivery.DatabaseError("connection\nrefused")
 
     send_now("1")
-    monkeypatch.setattr(delivery, "is_down", lambda alias: True)
+    monkeypatch.setattr(delivery, "is_lost", lambda alias: True)
     monkeypatch.setattr(delivery, "apply", apply)
     with pytest.raises(CommandError) as error:
         call("deliver")

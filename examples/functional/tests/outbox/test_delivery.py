@@ -148,20 +148,33 @@ def test_a_query_of_the_receiver_fails_on_the_source(receiver, fails, monkeypatc
     assert message.tries == 1 and "no_such_column" in message.error
 
 
-def test_a_database_that_is_down_counts_no_try(monkeypatch):
-    send_now("1")
+def lose(alias):
+    """End a connection by the server, as a restart of the server does."""
+    ask, end = {
+        "postgresql": ("SELECT pg_backend_pid()", "SELECT pg_terminate_backend({}, 5000)"),
+        "mysql": ("SELECT connection_id()", "KILL {}"),
+    }[connections[alias].vendor]
+    with connections[alias].cursor() as cursor:
+        cursor.execute(ask)
+        (process,) = cursor.fetchone()
+    other = connections.create_connection(alias)
+    with other.cursor() as cursor:
+        cursor.execute(end.format(process))
+    other.close()
 
-    def down(alias):
-        return True
 
-    def apply(*args):
-        raise DatabaseError("connection refused")
-
-    monkeypatch.setattr(delivery, "is_down", down)
-    monkeypatch.setattr(delivery, "apply", apply)
-    with pytest.raises(Unavailable, match="reviews is unavailable: connection refused"):
+@BOTH
+@pytest.mark.parametrize("alias", ["default", "reviews"])
+def test_a_connection_that_was_lost_counts_no_try_and_is_made_again(receiver, alias):
+    if connections[alias].vendor == "sqlite":
+        pytest.skip("SQLite has no server")
+    deliver()
+    send_now("1"), send_now("2")
+    lose(alias)
+    with pytest.raises(Unavailable, match=f"{alias} is unavailable: "):
         deliver()
-    assert Message.objects.using("default").get().tries == 0
+    assert set(Message.objects.using("default").values_list("tries", "state")) == {(0, "waiting")}
+    assert deliver() == 2 and len(receiver) == 2
 
 
 def test_an_error_of_its_own_tables_counts_no_try(monkeypatch):
