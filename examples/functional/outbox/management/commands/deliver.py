@@ -73,6 +73,7 @@ class Command(BaseCommand):
             return Counter()
         if self.errors.pop(pair, None):
             self.stdout.write(f"{' to '.join(pair)}: works again.")
+            self.stdout.flush()  # into a pipe or a log, Python would write it much later
         return outcome
 
     def prune(self):
