@@ -15,5 +15,6 @@ def test_the_outbox():
         env=os.environ | {"UNDER": settings.SETTINGS_MODULE},
         capture_output=True,
         text=True,
+        timeout=900,
     )
     assert done.returncode == 0 and " passed" in done.stdout, done.stdout + done.stderr
