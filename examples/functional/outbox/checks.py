@@ -16,12 +16,13 @@ HINT = (
 
 def check_settings(**kwargs):
     """Check that the settings name databases and functions that exist."""
-    if not conf.sources() or not conf.receivers():
+    receivers = getattr(settings, "OUTBOX_RECEIVERS", {})
+    if not conf.sources() or not receivers:
         yield Error(
             "OUTBOX_SOURCES and OUTBOX_RECEIVERS must not be empty.", hint=HINT, id="outbox.E001"
         )
-    for topic, value in conf.receivers().items():
-        if not (isinstance(value, (tuple, list)) and [*map(type, value)] == [str, str]):
+    for topic, value in receivers.items():
+        if not conf.is_pair(value):
             yield Error(
                 f"OUTBOX_RECEIVERS[{topic!r}] must be an alias and the path of a function, "
                 f"not {value!r}.",

@@ -10,8 +10,16 @@ def sources():
 
 
 def receivers():
-    """Return ``{topic: (alias of the database that receives, dotted path of the function)}``."""
-    return dict(getattr(settings, "OUTBOX_RECEIVERS", {}))
+    """Return ``{topic: (alias of the database that receives, dotted path of the function)}``.
+
+    A value that is not a pair is left out. A system check reports it.
+    """
+    found = getattr(settings, "OUTBOX_RECEIVERS", {})
+    return {topic: pair for topic, pair in found.items() if is_pair(pair)}
+
+
+def is_pair(value):
+    return isinstance(value, (tuple, list)) and [*map(type, value)] == [str, str]
 
 
 def targets():
