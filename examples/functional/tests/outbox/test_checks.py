@@ -4,6 +4,9 @@ from django.db import router
 
 from shop.routers import RouterWithOrders
 
+# From Django 6.1 on, the check of a JSONField asks the database.
+pytestmark = pytest.mark.django_db(databases=["default", "reviews"])
+
 
 def found():
     return {m.id: m.msg for m in run_checks() if m.id.startswith("outbox")}
