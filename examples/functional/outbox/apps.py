@@ -9,5 +9,5 @@ class OutboxConfig(AppConfig):
     def ready(self):
         from outbox import checks
 
-        register(checks.check_settings)
-        register(checks.check_router)
+        register(checks.check_settings, "outbox")
+        register(checks.check_router, "outbox")

@@ -22,6 +22,9 @@ class Command(BaseCommand):
         "can run the command several times at once, and stop it at any time."
     )
 
+    # From Django 6.1 on, other checks may connect, and a database may be down.
+    requires_system_checks = ["outbox"]
+
     def add_arguments(self, parser):
         parser.add_argument("--follow", action="store_true", help="continue until it is stopped")
         # Not type=float: argparse would answer a wrong number with its usage and exit status 2.

@@ -23,6 +23,8 @@ class Command(BaseCommand):
         "applied, and make them agree. First stop the site and the workers."
     )
 
+    requires_system_checks = ["outbox"]
+
     def add_arguments(self, parser):
         parser.add_argument("--dry-run", action="store_true", help="change nothing")
 

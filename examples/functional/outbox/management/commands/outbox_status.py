@@ -13,6 +13,8 @@ class Command(BaseCommand):
         "For a monitor, use --max-age."
     )
 
+    requires_system_checks = ["outbox"]
+
     def add_arguments(self, parser):
         parser.add_argument(
             "--max-age",
