@@ -109,10 +109,10 @@ def attempt(messages, source, target):
 
     The value is None for a message that has to wait for an earlier one. Raises Unavailable.
     """
-    locked = connections[source].in_atomic_block
+    inside = connections[source].in_atomic_block
     try:
         # A receiver may read from the source. If its query fails, this block rolls back to here.
-        with transaction.atomic(using=source) if locked else nullcontext():
+        with transaction.atomic(using=source) if inside else nullcontext():
             apply(messages, source, target)
         return {}
     except Unavailable:

@@ -129,10 +129,13 @@ def killed(do, most, random, kills):
             except BaseException as error:
                 print(repr(error), file=sys.stderr, flush=True)
                 os._exit(1)
-        if by_clock:
-            time.sleep(random.uniform(0.1, 1))
-            os.kill(child, signal.SIGKILL)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        # A worker that has nothing left to deliver does not kill itself.
+        limit = time.monotonic() + (random.uniform(0.1, 1) if by_clock else 2)
+        while not (ended := os.waitpid(child, os.WNOHANG))[0]:
+            if time.monotonic() > limit:
+                os.kill(child, signal.SIGKILL)
+            time.sleep(0.01)
+        status = os.waitstatus_to_exitcode(ended[1])
         assert status == -signal.SIGKILL, status
         kills -= 1
 
