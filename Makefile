@@ -10,6 +10,9 @@ SITE := _build/site
 # More workers than cores (at least two): half of the time, a page waits.
 RUN := $(BIN)/python -m pytest -q -n 4
 
+# Python for the browser, which the site's pages run in.
+PYODIDE := _build/pyodide/ready
+
 # This driver has no wheel, so it is not in the lock file: make test ENGINE=mariadb builds it.
 MYSQLCLIENT := mysqlclient==2.3.2
 PAGES := README.rst docs slides
@@ -22,7 +25,7 @@ ON_ENGINE = $(if $(ENGINE),$(BIN)/python -m livedocs.servers $(ENGINE) --)
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## / ## /' | awk -F ' ## ' '{ printf "make %-8s %s\n", $$1, $$2 }'
 
-site: $(READY) ## run every page, then build the site and the deck; a block that did not run is an error
+site: $(READY) $(PYODIDE) ## run every page, then build the site and the deck; a block that did not run is an error
 	$(RUN) $(PAGES)
 	$(build_site)
 	@echo "Open $(SITE)/index.html for the site, $(SITE)/slides/index.html for the deck."
@@ -33,7 +36,7 @@ endif
 
 # The site is built after its pages have run, and tests/built checks the result.
 ifndef ENGINE
-test: $(READY) ## run all checks, on SQLite and PostgreSQL, and build the site
+test: $(READY) $(PYODIDE) ## run all checks, on SQLite and PostgreSQL, and build the site
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/sphinx-lint --ignore=.venv --ignore=_build --enable=all --disable=line-too-long,default-role .
@@ -140,6 +143,11 @@ clean: ## remove all that these targets made
 $(READY): requirements.lock | usable
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+$(PYODIDE): live/requirements.txt | $(READY)
+	rm -rf _build/pyodide
+	$(BIN)/python -m pip download -q --disable-pip-version-check --no-deps --require-hashes -r $< -d _build/pyodide
 	@touch $@
 
 $(BENCH)/ready: benchmarks/requirements.txt | usable

@@ -19,6 +19,7 @@ author = "the authors of Multi-database Patterns in Django"
 project_copyright = f"2026, {author}"
 
 extensions = [
+    "live",
     "livedocs.site",
     "pictures",
     "sphinx_copybutton",

@@ -3,6 +3,7 @@
 import shutil
 import textwrap
 from collections import Counter
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -122,7 +123,9 @@ def mark(node: nodes.Element, end: int | None, runs: list[dict]) -> None:
         reasons |= skipped
         ran += [] if skipped else [run]
     if ran:
-        add_mark(node, f"Run on {where(ran)}", True)
+        kind = examples[0]["kind"].replace("_", "-")
+        on_sqlite = any(run["engine"] == "sqlite" for run in ran)
+        add_mark(node, f"Run on {where(ran)}", True, [kind, "on-sqlite"] if on_sqlite else [kind])
     else:
         add_mark(node, f"Not run: {', '.join(sorted(reasons))}", False)
 
@@ -270,11 +273,11 @@ def where(runs: list[dict]) -> str:
     return f"Python {' and '.join(sorted({run['python'] for run in runs}))}"
 
 
-def add_mark(node: nodes.Element, text: str, ran: bool) -> None:
+def add_mark(node: nodes.Element, text: str, ran: bool, classes: Sequence[str] = ()) -> None:
     if isinstance(node.parent, nodes.container):  # A block with its caption.
         node = node.parent
     kind = "livedocs-run" if ran else "livedocs-skipped"
-    mark = nodes.paragraph("", text, classes=["livedocs", kind])
+    mark = nodes.paragraph("", text, classes=["livedocs", kind, *classes])
     node.parent.insert(node.parent.index(node) + 1, mark)
 
 

@@ -1,0 +1,57 @@
+"""The files that a page fetches when it runs in a browser: Pyodide, Django, and our own scripts."""
+
+import re
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
+
+from livedocs.session import ROOT
+
+#: Where ``make site`` stores the wheel of ``live/requirements.txt``.
+WHEELS = ROOT / "_build" / "pyodide"
+#: Pyodide's files, which are the same as in its own package.
+PYODIDE = ["pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip"]
+#: What the examples use, and what their tests use.
+PACKAGES = {
+    "django.zip": ["django", "asgiref", "sqlparse", "tqdm"],
+    "pytest.zip": ["pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments"]
+    + ["pytest_django"],
+}
+#: The files of these packages that no page needs.
+LEFT_OUT = re.compile(
+    r"__pycache__|/static/|locale/(?!en/|__init__)|\.(po|exe)$"
+    r"|django/contrib/(gis|postgres|flatpages|redirects|sitemaps|syndication|humanize|admindocs)/"
+    r"|django/db/backends/oracle/"
+    r"|pygments/lexers/(?!__init__|_mapping|python|special)|pygments/styles/(?!__init__|_mapping)"
+)
+
+
+def available() -> Path | None:
+    """Return the wheel that has Pyodide, or None if it was not downloaded."""
+    return next(WHEELS.glob("*.whl"), None)
+
+
+def write(folder: Path, scripts: Path) -> None:
+    """Write all files to a folder of the site, if they are not there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with ZipFile(available()) as wheel:
+        for name in PYODIDE:
+            (folder / name).write_bytes(wheel.read(f"flet_web/web/pyodide/{name}"))
+    for script in scripts.iterdir():
+        shutil.copy(script, folder)
+    for name, packages in PACKAGES.items():
+        write_packages(folder / name, packages)
+
+
+def write_packages(path: Path, packages: list[str]) -> None:
+    """Zip the sources of installed packages. The same sources give the same bytes."""
+    with ZipFile(path, "w", ZIP_DEFLATED) as archive:
+        for package in packages:
+            root = Path(find_spec(package).origin).parent
+            for file in sorted(root.rglob("*")):
+                name = file.relative_to(root.parent).as_posix()
+                if file.is_file() and not LEFT_OUT.search(name):
+                    entry = ZipInfo(name)
+                    entry.compress_type = ZIP_DEFLATED
+                    archive.writestr(entry, file.read_bytes())

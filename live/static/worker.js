@@ -1,0 +1,54 @@
+// A page's session, in a worker: loads Python once, then answers one message after another.
+import { loadPyodide } from "./pyodide.mjs";
+
+let python, page, total, received = 0;
+
+// Count what is fetched, for the progress. Pyodide fetches too.
+const fetchPlainly = self.fetch;
+self.fetch = async (address, options) => {
+  const answer = await fetchPlainly(address, options);
+  if (!answer.ok) throw new Error(`The server answered ${answer.status} for ${answer.url}`);
+  const count = async (reader) => {
+    for (let chunk; !(chunk = await reader.read()).done; ) {
+      received += chunk.value.length;
+      postMessage({ progress: ["Fetching Python and Django (9 MB the first time)", Math.min(received / total, 1)] });
+    }
+  };
+  count(answer.clone().body.getReader()).catch(() => {});
+  return answer;
+};
+const fetched = async (name) => new Uint8Array(await (await fetch(new URL(name, import.meta.url))).arrayBuffer());
+
+async function open({ project, zips, more, bytes }) {
+  total = bytes;
+  const names = ["django.zip", ...more, "runner.py", ...zips];
+  const files = Promise.all(names.map(fetched));
+  const marks = { start: performance.now() };
+  python = await loadPyodide({
+    // Without this, Pyodide asks another host for its list of packages.
+    lockFileContents: { info: { arch: "wasm32", platform: "emscripten", python: "3.14.0", abi_version: "2026_0" }, packages: {} },
+    checkAPIVersion: false,
+  });
+  marks.python = performance.now();
+  postMessage({ progress: "Unpacking Django" });
+  const contents = new Map((await files).map((content, index) => [names[index], content]));
+  for (const name of ["django.zip", ...more])
+    python.unpackArchive(contents.get(name), "zip", { extractDir: "/lib/python3.14/site-packages" });
+  python.FS.mkdirTree("/home/Downloads");
+  for (const name of zips) python.FS.writeFile(`/home/Downloads/${name.split("/").pop()}`, contents.get(name));
+  marks.unpacked = performance.now();
+  python.runPython(new TextDecoder().decode(contents.get("runner.py")), { filename: "runner.py" });
+  page = python.globals.get("open_page")(project);
+  marks.ready = performance.now();
+  return marks;
+}
+
+onmessage = async ({ data: { ask, ...rest } }) => {
+  try {
+    if (ask === "open") return postMessage({ answer: await open(rest) });
+    const answer = page[ask](JSON.stringify(rest));
+    postMessage({ answer: typeof answer === "string" ? JSON.parse(answer) : answer.toJs() });
+  } catch (error) {
+    postMessage({ failed: String(error.message).trim().slice(-2000) });
+  }
+};
