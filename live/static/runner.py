@@ -1,319 +1,430 @@
-"""A page's session where there is one process: its files, its commands, its >>> blocks."""
+"""A page's session in a browser, where there is one process: its files, commands and Python.
 
-import atexit, contextlib, contextvars, doctest, gc, glob, importlib, io, itertools, json, linecache
-import logging, os, re, runpy, shutil, signal, sys, threading, time, traceback, types, warnings
-import asyncio, concurrent.futures.thread, hashlib, hmac, sqlite3, subprocess, zoneinfo, _thread
-import _threading_local, tqdm
+``worker.js`` loads this file into Pyodide and asks a `Page`. A process of the page, such as its
+interpreter or ``python manage.py migrate``, is the state of Python that `Process` swaps in.
+"""
+
+import asyncio
+import atexit
+import concurrent.futures.thread
+import contextvars
+import difflib
+import doctest
+import functools
+import gc
+import glob
+import hashlib
+import hmac
+import importlib
+import io
+import itertools
+import json
+import linecache
+import logging
+import os
+import re
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import traceback
+import types
+import warnings
+import zoneinfo
+from contextlib import redirect_stderr, redirect_stdout, suppress
+from importlib.machinery import SourceFileLoader
+
+import tqdm
+
+ENVIRONMENT = {"COLUMNS": "80", "HOME": "/home", "LC_ALL": "C.UTF-8", "PATH": "/bin", "TZ": "UTC"}
+FLAGS = doctest.ELLIPSIS | doctest.DONT_ACCEPT_TRUE_FOR_1
+SETTINGS = re.compile(r"""["']DJANGO_SETTINGS_MODULE["'],\s*["']([\w.]+)["']""")
+LIBRARIES = "/lib/python3.14/site-packages/"
+EXAMPLE = re.compile(r"^>>> (.*(?:\n\.\.\.(?: .*|$))*)\n?((?:(?!>>> ).*(?:\n|\Z))*)", re.MULTILINE)
+COMMAND = re.compile(r"^\$ (.*(?:\n> .*)*)\n?((?:(?!\$ ).*(?:\n|\Z))*)", re.MULTILINE)
 
 
-class NotHere(Exception):
-    """What a browser has not: a second process that runs on, say."""
+class NotHere(BaseException):
+    """A block needs what a browser lacks. No ``except Exception`` of the page may catch this."""
 
 
 class Exit(BaseException):
-    """os._exit(), which no handler of the page's is to catch."""
+    """`os._exit()` was called."""
 
 
-# 1. What Pyodide lacks. -----------------------------------------------------------------------
+# What Python lacks in a browser.
+
+
 def pbkdf2_hmac(name, password, salt, iterations, dklen=None):
-    """OpenSSL's, with a thousand rounds whatever is asked: enough for a password of the page's."""
-    key, whole = hmac.new(password, None, name), b""
+    """Hash a password as `hashlib` does, but with at most 1000 iterations: this is slower code."""
+    whole = b""
     for block in itertools.count(1):
-        last = total = None
-        for _ in range(min(iterations, 1000)):
-            mac = key.copy()
-            mac.update(last or salt + block.to_bytes(4, "big"))
-            last = mac.digest()
-            total = int.from_bytes(last) ^ (total or 0)
+        if len(whole) >= (dklen or hashlib.new(name).digest_size):
+            return whole[:dklen]
+        last = hmac.digest(password, salt + block.to_bytes(4, "big"), name)
+        total = int.from_bytes(last)
+        for _ in range(min(iterations, 1000) - 1):
+            last = hmac.digest(password, last, name)
+            total ^= int.from_bytes(last)
         whole += total.to_bytes(len(last), "big")
-        if len(whole) >= (dklen or len(last)):
-            return whole[: dklen or len(last)]
 
 
 class Loop(asyncio.BaseEventLoop):
-    """An event loop that waits by sleeping: there are no sockets."""
+    """An event loop without sockets: there is never anything to wait for."""
 
-    class _selector:
-        select = staticmethod(lambda timeout: time.sleep(timeout or 0) or [])
+    _selector = types.SimpleNamespace(select=lambda timeout: [])
 
     def _process_events(self, events): ...
     def _write_to_self(self): ...
 
 
-idents = itertools.count(2)
-ident = _thread.get_ident()
+class Policy(asyncio.events._BaseDefaultEventLoopPolicy):
+    _loop_factory = Loop
 
 
-def inline(run):
-    """Run what a thread would, to its end, with a thread's identity, locals and context."""
-    global ident
-    before, ident = ident, next(idents)
+def run_at_once(function, *arguments, **options):
+    """Run what a thread would run, to its end, with locals and a context of its own."""
     loop = asyncio._get_running_loop()
     asyncio._set_running_loop(None)
+    before, threading.get_ident.now = threading.get_ident.now, next(threading.get_ident.all)
     try:
-        return contextvars.Context().run(run)
+        return contextvars.Context().run(function, *arguments, **options)
     finally:
-        ident = before
+        threading.get_ident.now = before
         asyncio._set_running_loop(loop)
 
 
 class Pool(concurrent.futures.Executor):
+    """A pool of threads that runs each call when it is submitted."""
+
     def __init__(self, *arguments, **options): ...
 
     def submit(self, function, /, *arguments, **options):
         future = concurrent.futures.Future()
         try:
-            future.set_result(inline(lambda: function(*arguments, **options)))
-        except BaseException as error:
+            future.set_result(run_at_once(function, *arguments, **options))
+        except Exception as error:
             future.set_exception(error)
         return future
 
 
-def run_to_its_end(args, stdout=None, stderr=None, text=None, check=False, capture_output=False, **options):
-    """subprocess.run(). What Popen() is for, a process beside this one, is not to be had."""
+def refuse(what):
+    def refused(*arguments, **options):
+        raise NotHere(what)
+
+    return refused
+
+
+def exit_at_once(status):
+    raise Exit(status)
+
+
+def mend():
+    hashlib.pbkdf2_hmac = pbkdf2_hmac
+    tqdm.tqdm.monitor_interval = 0  # Its monitor is a thread.
+    asyncio._set_running_loop(None)
+    asyncio.events._set_event_loop_policy(Policy())
+    threading.get_ident = get_ident
+    threading.local = importlib.import_module("_threading_local").local
+    threading.Thread.start = refuse("it uses threads")
+    concurrent.futures.ThreadPoolExecutor = concurrent.futures.thread.ThreadPoolExecutor = Pool
+    subprocess.Popen = refuse("it starts a process that runs beside others")
+    subprocess.run = run_command
+    os._exit = exit_at_once
+    SourceFileLoader.get_code = get_code
+    # There is no time zone database. This is UTC's own file.
+    block = b"TZif2" + bytes(31) + b"\0\0\0\1\0\0\0\4" + bytes(6) + b"UTC\0"
+    os.makedirs("/usr/share/zoneinfo", exist_ok=True)
+    with open("/usr/share/zoneinfo/UTC", "wb") as file:
+        file.write(block + block + b"\nUTC0\n")
+    zoneinfo.reset_tzpath(["/usr/share/zoneinfo"])
+
+
+def get_ident():
+    return get_ident.now
+
+
+get_ident.now, get_ident.all = 1, itertools.count(2)
+
+
+def run_command(args, stdout=None, stderr=None, env=None, check=False, **options):
+    """Take the place of `subprocess.run`, which waits for the end of the command."""
     out, err = io.StringIO(), io.StringIO()
-    err = out if stderr == subprocess.STDOUT else err
-    status = session.child(args if isinstance(args, list) else ["sh", "-c", args], out, err, options.get("env"))
+    args = args if isinstance(args, list) else ["sh", "-c", args]
+    status = page.child(args, out, out if stderr == subprocess.STDOUT else err, env)
+    capture, text = options.get("capture_output"), options.get("text")
     kept = [
-        (stream.getvalue() if text else stream.getvalue().encode()) if capture_output or wanted == subprocess.PIPE else None
-        for stream, wanted in ((out, stdout), (err, stderr))
+        (said.getvalue() if text else said.getvalue().encode())
+        if capture or wanted == subprocess.PIPE
+        else None
+        for said, wanted in ((out, stdout), (err, stderr))
     ]
     if check and status:
         raise subprocess.CalledProcessError(status, args, *kept)
     return subprocess.CompletedProcess(args, status, *kept)
 
 
-def doze(seconds, sleep=time.sleep):
-    """time.sleep(), of which a block has fifteen seconds: what it waits for may be a process."""
-    session.slept += seconds
-    if session.slept > 15:
-        raise NotHere("it waits for what another process would have done")
-    sleep(seconds)
+compiled = {}
+read_code = SourceFileLoader.get_code
 
 
-def no_process(*arguments, **options):
-    raise NotHere("it starts a process that is to run beside others, and a browser runs one at a time")
+def get_code(loader, name):
+    """Compile a module. The modules of libraries do not change, so each is compiled once."""
+    if not loader.path.startswith(LIBRARIES):
+        return read_code(loader, name)
+    if loader.path not in compiled:
+        compiled[loader.path] = read_code(loader, name)
+    return compiled[loader.path]
 
 
-def mend():
-    hashlib.pbkdf2_hmac = pbkdf2_hmac
-    tqdm.tqdm.monitor_interval = 0  # else a thread that never ends
-    asyncio._set_running_loop(None)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        class Policy(asyncio.DefaultEventLoopPolicy):
-            _loop_factory = Loop
-        asyncio.set_event_loop_policy(Policy())
-    threading.get_ident = _thread.get_ident = lambda: ident
-    threading.local = _threading_local.local
-    threading.Thread.start = start
-    concurrent.futures.ThreadPoolExecutor = concurrent.futures.thread.ThreadPoolExecutor = Pool
-    subprocess.run, subprocess.Popen = run_to_its_end, no_process
-    os._exit, time.sleep = exit_now, doze
-    os.geteuid = os.getuid
-    os.makedirs("/usr/share/zoneinfo", exist_ok=True)
-    with open("/usr/share/zoneinfo/UTC", "wb") as file:
-        file.write(b"TZif2" + bytes(15) + bytes(4 * 4) + b"\0\0\0\1\0\0\0\4" + bytes(6) + b"UTC\0"
-                   + b"TZif2" + bytes(15) + bytes(4 * 4) + b"\0\0\0\1\0\0\0\4" + bytes(6) + b"UTC\0\nUTC0\n")
-    zoneinfo.reset_tzpath(["/usr/share/zoneinfo"])
+# A process: modules, environment, and all else of which Python has one for each process.
 
 
-def exit_now(status):
-    raise Exit(status)
+def is_shared(module):
+    return module in SHARED or module.partition(".")[0] in sys.stdlib_module_names
 
 
-def start(thread):
-    if thread._started.is_set():
-        raise RuntimeError("threads can only be started once")
-    def body():
-        thread._ident, thread._os_thread_handle = ident, _thread._make_thread_handle(ident)
-        thread._started.set()
-        threading._active[ident] = thread
-        try:
-            thread.run()
-        except SystemExit:
-            pass
-        except Exception:
-            threading.excepthook(threading.ExceptHookArgs([*sys.exc_info(), thread]))
-        finally:
-            del threading._active[ident]
-            thread._os_thread_handle._set_done()
-    inline(body)
+def state_of_python():
+    manager = logging.root.manager
+    return {
+        "modules": {name: it for name, it in sys.modules.items() if not is_shared(name)},
+        "environment": dict(os.environ),
+        "argv": sys.argv,
+        "path": sys.path[:],
+        "folder": os.getcwd(),
+        "filters": warnings.filters[:],
+        "loggers": (dict(manager.loggerDict), logging.root.handlers[:], manager.disable),
+        "signals": {number: signal.getsignal(number) for number in SIGNALS},
+    }
 
 
-# 2. A process: modules, environment and the rest of what Python keeps a copy of for each. ------
+def restore(state):
+    for name in [name for name in sys.modules if not is_shared(name)]:
+        del sys.modules[name]
+    sys.modules.update(state["modules"])
+    os.environ.clear()
+    os.environ.update(state["environment"])
+    sys.argv, sys.path[:] = state["argv"], state["path"]
+    os.chdir(state["folder"])
+    warnings.filters[:] = state["filters"]
+    warnings._filters_mutated()
+    loggers, logging.root.handlers[:], logging.root.manager.disable = state["loggers"]
+    logging.root.manager.loggerDict.clear()
+    logging.root.manager.loggerDict.update(loggers)
+    for number, handler in state["signals"].items():
+        signal.signal(number, handler)
+    importlib.invalidate_caches()
+
+
 class Process:
-    """What is a process's own is swapped in for the length of a `with` block."""
+    """A process, whose state is swapped in while it runs. ``first`` is its first import folder."""
 
-    def __init__(self, folder, argv, environment):
-        self.modules, self.context = {}, contextvars.Context()
-        self.own = [environment, argv, [folder if p is None else p for p in PATH], {}, [], [], (session.folder, 0), {}]
-
-    def swap(self):
-        environment, argv, path, loggers, handlers, filters, (cwd, disabled), signals = self.own
-        root = logging.root
-        self.own = [dict(os.environ), sys.argv, sys.path[:], dict(root.manager.loggerDict), root.handlers[:], warnings.filters[:], (os.getcwd(), root.manager.disable), {s: signal.getsignal(s) for s in SIGNALS}]
-        os.environ.clear(), os.environ.update(environment)
-        sys.argv, sys.path[:], root.handlers[:], warnings.filters[:] = argv, path, handlers, filters or FILTERS
-        os.chdir(cwd)
-        root.manager.disable = disabled
-        root.manager.loggerDict.clear(), root.manager.loggerDict.update(loggers)
-        for s, handler in (signals or DEFAULTS).items():
-            signal.signal(s, handler)
-        there = {name: module for name, module in sys.modules.items() if name not in BASE and not is_standard(name)}
-        for name in there:
-            del sys.modules[name]
-        sys.modules.update(self.modules)
-        self.modules = there
-        warnings._filters_mutated() if hasattr(warnings, "_filters_mutated") else None
-        importlib.invalidate_caches()
+    def __init__(self, folder, first, argv, environment):
+        own = {"folder": folder, "argv": argv, "environment": environment}
+        self.state = FRESH | own | {"path": [first, *FRESH["path"]]}
+        self.context = contextvars.Context()
 
     def run(self, function):
-        self.swap()
+        """Call the function with the state of this process."""
+        outside = state_of_python()
+        restore(self.state)
         try:
             return self.context.run(function)
         finally:
-            self.swap()
+            self.state = state_of_python()
+            restore(outside)
 
     def end(self):
-        def close():
-            atexit._run_exitfuncs()
-            if "django.db" in sys.modules:
-                with contextlib.suppress(Exception):  # Settings that are not to be had, say.
-                    sys.modules["django.db"].connections.close_all()
-        self.run(close)
-        self.modules.clear()
+        self.run(end_process)
+        self.state = None
         gc.collect()
 
 
-def is_standard(name):
-    return name.partition(".")[0] in sys.stdlib_module_names
+def end_process():
+    atexit._run_exitfuncs()
+    if "django.db" in sys.modules:
+        with suppress(Exception):  # The settings may be wrong.
+            sys.modules["django.db"].connections.close_all()
 
 
-# 3. The session. --------------------------------------------------------------------------------
-def lines(text):
-    return "".join(line.rstrip() + "\n" for line in text.splitlines() if line.strip())
+# The page, and its blocks.
 
 
-class Checker(doctest.OutputChecker):
-    """Blank lines count for nothing: Sphinx leaves <BLANKLINE> out of what it shows."""
-
-    def check_output(self, want, got, flags):
-        check = super().check_output
-        return check(want.replace("<BLANKLINE>", ""), got, flags) or check(lines(want.replace("<BLANKLINE>", "")), lines(got), flags)
+def compact(text):
+    """Leave out empty lines, which Sphinx also leaves out, and spaces at the end of lines."""
+    lines = [line.rstrip() for line in text.replace("<BLANKLINE>", "").splitlines()]
+    return "".join(f"{line}\n" for line in lines if line)
 
 
-def examples_of(text):
-    """In a block of a page all that has no prompt is output, also what follows a blank line."""
-    for match in EXAMPLE.finditer(text):
-        source = re.sub(r"^\.\.\. ?", "", match[1], flags=re.M) + "\n"
-        error = doctest.DocTestParser._EXCEPTION_RE.match(match[2])
-        yield doctest.Example(source, match[2].rstrip(), error and error["msg"])
+def agrees(want, got):
+    # The dots in place of a traceback's stack may have any indentation.
+    want = re.sub(r"^(Traceback .*:\n) +\.\.\.$", r"\1...", compact(want), flags=re.MULTILINE)
+    return doctest.OutputChecker().check_output(want, compact(got), FLAGS)
 
 
-class Output(doctest.DocTestRunner):
-    """Keeps what each example printed."""
-
-    def report_start(self, out, test, example): ...
-
-    def report_success(self, out, test, example, got):
-        self.results.append((example.source, got, True))
-
-    def report_failure(self, out, test, example, got):
-        self.results.append((example.source, got, False))
-
-    def report_unexpected_exception(self, out, test, example, exc_info):
-        absent = isinstance(exc_info[1], NotHere)
-        self.results.append((example.source, f"{exc_info[1]}\n" if absent else format_error(exc_info[1]), None if absent else False))
+def result(source, want, got, right=None):
+    """Return what a reader sees of a prompt or command. Without ``right``, it is compared."""
+    right = agrees(want, got) if right is None else right
+    lines = (compact(text).splitlines(keepends=True) for text in (want, got))
+    diff = "" if right else "".join(line for line in difflib.ndiff(*lines) if line[0] != "?")
+    return {"source": source, "got": got, "right": right, "diff": diff}
 
 
-def format_error(error):
-    """The traceback from the page's own line on, with the project's files by their names."""
-    frame = error.__traceback__
-    while frame and not re.match("<doctest|<page", frame.tb_frame.f_code.co_filename):
-        frame = frame.tb_next
-    text = "".join(traceback.format_exception(type(error), error, frame or error.__traceback__))
-    return text.replace(session.folder + "/", "")
+def traceback_of(error):
+    """Return an error's traceback from the page's own frames on, with paths in the project."""
+    ours, stack = ("runner.py", "<frozen runpy>"), error.__traceback__
+    while stack and stack.tb_frame.f_code.co_filename in ours:
+        stack = stack.tb_next
+    text = "".join(traceback.format_exception(type(error), error, stack))
+    return text.replace(f"{page.folder}/", "")
 
 
-class Session:
-    def __init__(self, folder):
-        self.folder, self.status, self.interpreter, self.count = folder, 0, None, 0
-        self.environment = ENVIRONMENT | {"PWD": folder}
-        os.chdir(folder)
+def copy_folder(source, target):
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
 
-    # Blocks. Each returns [(source, printed, as expected)].
-    def run(self, kind, text, path=""):
-        self.count, self.slept = self.count + 1, 0
-        return getattr(self, kind)(text, path)
 
-    def file(self, text, path):
-        """Put a file in its place. Where the page shows a part of the project's, that part of it."""
-        path, shown = path if isinstance(path, tuple) else (path, None)
-        if shown:
-            whole = open(os.path.join(PRISTINE, path)).read()
-            text = whole.replace(shown.rstrip("\n"), text.rstrip("\n"), 1)
+class Page:
+    """What ``live.js`` asks of the worker. Arguments and answers are JSON, but for the zip."""
+
+    def __init__(self, project):
+        global page
+        page = self
+        self.project, self.folder, self.original = project, f"/home/{project}", "/original"
+        self.interpreter, self.snapshots, self.changes = None, {}, {}
+        os.makedirs(self.original)
+        if project != "page":
+            shutil.unpack_archive(f"/home/Downloads/{project}-example.zip", "/home")
+            os.rename(self.folder, self.original)
+            os.remove(f"{self.original}/LICENSE")
+        self.rewind("{}")
+
+    def rewind(self, given):
+        """Put back the files as they were before a block, or before the nearest one above."""
+        to = json.loads(given).get("to", 0)
+        near = max((index for index in self.snapshots if index <= to), default=0)
+        self.stop()
+        os.chdir("/")
+        copy_folder(self.snapshots.get(near, self.original), self.folder)
+        for index in [index for index in self.snapshots if index > near]:
+            shutil.rmtree(self.snapshots.pop(index))
+        self.changes = {key: change for key, change in self.changes.items() if key[1] <= near}
+        self.status = 0
+        return json.dumps(near)
+
+    def run(self, given):
+        block = json.loads(given)
+        kind, text, self.number = block["kind"], block["text"], block["number"]
+        try:
+            if kind in ("file", "part", "end"):
+                results = self.place(**block)
+            else:
+                if not self.interpreter:
+                    self.keep_snapshot()
+                results = getattr(self, kind)(text)
+        except NotHere as reason:
+            results = [{"source": text, "got": f"{reason}\n", "right": None}]
+        except Exception as error:
+            results = [result(text, "", traceback_of(error), right=False)]
+        if goal := block.get("goal"):
+            wanted = (EXAMPLE if kind == "doctest" else COMMAND).findall(goal)
+            printed = [each["got"] for each in results]
+            solved = [agrees(want, got) for (_, want), got in zip(wanted, printed)]
+            results[-1]["solved"] = all(solved) and len(wanted) == len(printed)
+        return json.dumps(results)
+
+    def keep_snapshot(self):
+        index = self.number - 1
+        self.snapshots[index] = f"/snapshots/{index}"
+        copy_folder(self.folder, self.snapshots[index])
+
+    def place(self, kind, text, path, shown, number, **block):
+        """Write a file. If this changes the file, the interpreter ends, as in the site's own run."""
         target = os.path.join(self.folder, path)
-        if not os.path.exists(target) or open(target).read() != text:
+        if kind == "part":
+            self.changes[path, number] = shown.rstrip("\n"), text.rstrip("\n")
+            text = self.with_changes(path)
+        elif kind == "end":
+            text = f"{read(target)}\n{text}"
+        if not os.path.exists(target) or read(target) != text:
             self.stop()
+            self.keep_snapshot()
             os.makedirs(os.path.dirname(target), exist_ok=True)
-            write(target, text)
+            with open(target, "w") as file:
+                file.write(text)
         return []
 
-    def python(self, text, path):
-        name = f"<page block {self.count}>"
-        linecache.cache[name] = len(text), None, text.splitlines(True), name
+    def with_changes(self, path):
+        """Return a file of the project, with the changes to the parts that the page shows."""
+        whole = read(os.path.join(self.original, path))
+        for (changed, _), (shown, text) in sorted(self.changes.items()):
+            if changed == path and text != shown:
+                if shown not in whole:
+                    raise ValueError(f"this part of {path} can't be changed here")
+                whole = whole.replace(shown, text, 1)
+        return whole
+
+    def execute(self, source, mode):
+        """Run Python in the interpreter. Return what it printed, and whether there was an error."""
+        if not self.interpreter:
+            own = self.settings()
+            self.interpreter = Process(self.folder, self.folder, [""], ENVIRONMENT | own)
+            self.names = {"__name__": "__main__"}
+            if own:
+                self.interpreter.run(lambda: importlib.import_module("django").setup())
         out = io.StringIO()
-        def run():
-            with contextlib.redirect_stdout(out):
-                exec(compile(text, name, "exec"), self.names)
-        try:
-            self.interpret(run)
-        except BaseException as error:
-            return [(text, out.getvalue() + format_error(error), False)]
-        return [(text, out.getvalue(), True)]
 
-    def doctest(self, text, path):
-        runner = Output(Checker(), verbose=False, optionflags=doctest.ELLIPSIS)
-        runner.results = []
-        examples = list(examples_of(text))
         def run():
-            test = doctest.DocTest(examples, self.names, f"block {self.count}", None, 0, None)
-            runner.run(test, out=lambda text: None, clear_globs=False)
-            self.names.update(test.globs)
-        self.interpret(run)
-        return runner.results
+            with redirect_stdout(out):
+                try:
+                    exec(compile(source, f"block {self.number}", mode), self.names)
+                except NotHere:
+                    raise
+                except BaseException as error:
+                    print(traceback_of(error), end="")
+                    return True
 
-    def console(self, text, path):
-        results, check = [], Checker().check_output
-        commands = COMMAND.findall(text)
-        for (command, want), (following, _) in zip(commands, [*commands[1:], ("", "")]):
-            command = command.replace("\n> ", "\n")
-            out = io.StringIO()
-            try:
-                self.status = Shell(self, out, {"?": str(self.status)}).run(command)
-            except NotHere as error:
-                return [*results, (command, f"{error}\n", None)]
-            got = out.getvalue()
-            right = check(want.rstrip("\n") + "\n", got.rstrip("\n") + "\n", doctest.ELLIPSIS)
-            results.append((command, got, right and (not self.status or following == "echo $?")))
+        return self.interpreter.run(run), out.getvalue()
+
+    def python(self, text):
+        self.note_source(text)
+        failed, got = self.execute(text, "exec")
+        return [result(text, got, got, right=not failed)]
+
+    def doctest(self, text):
+        self.note_source(re.sub(r"^(>>>|\.\.\.) ?", "", text, flags=re.MULTILINE))
+        results = []
+        for example in EXAMPLE.finditer(text):
+            source = re.sub(r"^\.\.\. ?", "", example[1], flags=re.MULTILINE) + "\n"
+            above = text.count("\n", 0, example.start())
+            _, got = self.execute("\n" * above + source, "single")
+            results.append(result(example[1], example[2], got))
         return results
 
-    # Processes.
-    def interpret(self, function):
-        if not self.interpreter:
-            settings = self.settings()
-            environment = self.environment | ({"DJANGO_SETTINGS_MODULE": settings} if settings else {})
-            self.interpreter = Process(self.folder, [""], environment)
-            self.names = {"__name__": "__main__"}
-            if settings:
-                self.interpreter.run(lambda: importlib.import_module("django").setup())
-        return self.interpreter.run(function)
+    def note_source(self, text):
+        """Let tracebacks show the lines of a block."""
+        name = f"block {self.number}"
+        linecache.cache[name] = len(text), None, text.splitlines(keepends=True), name
+
+    def console(self, text):
+        results, commands = [], COMMAND.findall(text)
+        for (command, want), (following, _) in itertools.pairwise([*commands, ("", "")]):
+            out = io.StringIO()
+            shell = Shell(out, {"?": str(self.status)})
+            try:
+                self.status = shell.run(command.replace("\n> ", "\n"))
+            except NotHere as reason:
+                return [*results, {"source": command, "got": f"{reason}\n", "right": None}]
+            got = out.getvalue()
+            expected = not self.status or following == "echo $?"
+            results.append(result(command, want, got, right=None if expected else False))
+        return results
 
     def settings(self):
-        manage = os.path.join(self.folder, "manage.py")
-        found = os.path.exists(manage) and re.search(r"""SETTINGS_MODULE["'],\s*["']([\w.]+)""", open(manage).read())
-        return found and found[1]
+        found = SETTINGS.search(read(f"{self.folder}/manage.py", ""))
+        return {"DJANGO_SETTINGS_MODULE": found[1]} if found else {}
 
     def stop(self):
         if self.interpreter:
@@ -321,302 +432,293 @@ class Session:
             self.interpreter = None
 
     def child(self, argv, out, err, environment=None):
-        """Run a command to its end, as a process of its own; return its exit status."""
-        environment = dict(environment or self.environment)
+        """Run a program to its end, as a process of its own. Return its exit status."""
         name, *rest = argv
-        if name == "sh" and rest[0] == "-c":
-            return Shell(self, out, {}, err=err).run(rest[1])
-        if not os.path.basename(name).startswith("python"):
-            raise NotHere(f"{name}: a browser has no such command")
-        while rest and re.match("-[^cm]", rest[0]):
+        name = os.path.basename(name)
+        if name == "sh" and rest[:1] == ["-c"]:
+            return Shell(out, {}, err).run(rest[1])
+        if name == "django-admin":
+            rest = ["-m", "django", *rest]
+        elif not name.startswith("python"):
+            raise NotHere(f"it uses the command {name}")
+        while rest[0] in ("-u", "-B", "-Wall") or rest[0].startswith("-W"):
             rest.pop(0)
-        first = os.path.dirname(os.path.abspath(rest[0])) if rest[0][0] != "-" else self.folder
-        process = Process(first, rest[1:] if rest[0] in ("-c", "-m") else rest, environment)
-        def run():
-            try:
-                if rest[0] == "-c":
-                    sys.argv[0] = "-c"
-                    exec(compile(rest[1], "<string>", "exec"), {"__name__": "__main__"})
-                elif rest[0] == "-m":
-                    runpy.run_module(rest[1], run_name="__main__", alter_sys=True)
-                else:
-                    runpy.run_path(rest[0], run_name="__main__")
-            except (SystemExit, Exit) as exit:
-                code = exit.args[0] if exit.args else 0
-                if isinstance(code, int | None):
-                    return code or 0
-                print(code, file=sys.stderr)
-                return 1
-            except NotHere:
-                raise
-            except BaseException as error:
-                frame = error.__traceback__
-                while frame and not frame.tb_frame.f_code.co_filename.startswith((self.folder, "manage.py", "<string>")) and frame.tb_frame.f_code.co_filename != rest[0]:
-                    frame = frame.tb_next
-                traceback.print_exception(type(error), error, frame or error.__traceback__)
-                return 1
-            return 0
-        main = sys.modules["__main__"]
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            try:
-                return process.run(run)
-            finally:
-                sys.modules["__main__"] = main
-                process.end()
+        module = rest[0] in ("-c", "-m")
+        first = self.folder if module else os.path.dirname(os.path.join(self.folder, rest[0]))
+        environment = environment or ENVIRONMENT
+        process = Process(self.folder, first, rest[1:] if module else rest, dict(environment))
+        main, stdin = sys.modules["__main__"], sys.stdin
+        try:
+            with redirect_stdout(out), redirect_stderr(err):
+                sys.stdin = io.StringIO()
+                return process.run(lambda: run_program(rest))
+        finally:
+            sys.modules["__main__"], sys.stdin = main, stdin
+            process.end()
+
+    def look(self, given):
+        """Return the tables of each alias, with the number of rows and the first five."""
+        out, err = io.StringIO(), io.StringIO()
+        if not (own := self.settings()):
+            return "{}"
+        self.child(["python", "-c", LOOK], out, err, ENVIRONMENT | own)
+        return out.getvalue() or json.dumps({"settings": {"error": err.getvalue().strip()}})
+
+    def zip(self, given):
+        """Return the project's folder as it is now, as the bytes of a zip."""
+        target = f"/download/{self.project}"
+        copy_folder(self.folder, target)
+        with open(shutil.make_archive("/download", "zip", "/download", self.project), "rb") as file:
+            return file.read()
 
 
-# 4. The shell: as much of sh as the pages have. -------------------------------------------------
-EXAMPLE = re.compile(r"^>>> (.*(?:\n\.\.\.(?: .*|$))*)\n?((?:(?!>>> ).*(?:\n|\Z))*)", re.M)
-COMMAND = re.compile(r"^\$ (.*(?:\n> .*)*)\n?((?:(?!\$ ).*(?:\n|\Z))*)", re.M)
+def read(path, default=None):
+    if default is not None and not os.path.exists(path):
+        return default
+    with open(path) as file:
+        return file.read()
+
+
+def run_program(argv):
+    """Run ``-c code``, ``-m module`` or a script, with `sys.argv` set. Return the exit status."""
+    try:
+        if argv[0] == "-c":
+            sys.argv = ["-c", *sys.argv[1:]]
+            exec(compile(argv[1], "<string>", "exec"), {"__name__": "__main__"})
+        elif argv[0] == "-m":
+            runpy.run_module(argv[1], run_name="__main__", alter_sys=True)
+        else:
+            runpy.run_path(argv[0], run_name="__main__")
+    except (SystemExit, Exit) as ended:
+        status = ended.args[0] if ended.args else 0
+        if isinstance(status, int | None):
+            return status or 0
+        print(status, file=sys.stderr)
+        return 1
+    except NotHere:
+        raise
+    except BaseException as error:
+        print(traceback_of(error), end="", file=sys.stderr)
+        return 1
+    return 0
+
+
+#: Prints the tables of each alias. A database that does not exist is not created by looking.
+LOOK = """
+import json, os, django
+django.setup()
+from django.db import connections
+found = {}
+for alias in connections:
+    connection, tables = connections[alias], found.setdefault(alias, {})
+    try:
+        path = str(connection.settings_dict["NAME"]).removeprefix("file:").partition("?")[0]
+        if not os.path.exists(path):
+            raise FileNotFoundError(f"There is no file {os.path.basename(path)} yet.")
+        with connection.cursor() as cursor:
+            for name in sorted(connection.introspection.table_names(cursor)):
+                quoted = connection.ops.quote_name(name)
+                cursor.execute(f"SELECT COUNT(*) FROM {quoted}")
+                count = cursor.fetchone()[0]
+                cursor.execute(f"SELECT * FROM {quoted} LIMIT 5")
+                columns = [column[0] for column in cursor.description]
+                rows = [[str(value)[:60] for value in row] for row in cursor.fetchall()]
+                tables[name] = {"columns": columns, "rows": rows, "count": count}
+    except Exception as error:
+        found[alias] = {"error": str(error)}
+print(json.dumps(found))
+"""
+
+
+# The shell: what the pages use of it.
+
 WORD = r"""(?:\\.|'[^']*'|"(?:\\.|[^"\\])*"|\$\([^()]*\)|[^\s;&|<>'"\\])+"""
-TOKEN = re.compile(rf"\s*?(\n|;|&&|&|\||2>&1|2>|>>|>|<<\d+|<|{WORD})", re.S)
-PART = re.compile(r"""\\(.)|'([^']*)'|"((?:\\.|[^"\\])*)"|([^'"\\]+)""", re.S)
-VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+|[?!@])|\(([^()]*)\))")
-FOR = re.compile(r"for (\w+) in ([^;\n]*)[;\n]\s*do\s(.*?)\bdone\b", re.S)
-HERE = re.compile(r"<<\s*('?)(\w+)'?(.*?)\n(.*?)\n\2(?=\n|\Z)", re.S)
-
-
-def write(path, text, mode="w"):
-    with open(path, mode) as file:
-        file.write(text)
+TOKEN = re.compile(rf"\s*?(\n|;|&&|&|\||2>&1|2>|>>|>|<<\d+|<|{WORD})", re.DOTALL)
+PART = re.compile(r"""\\(.)|'([^']*)'|"((?:\\.|[^"\\])*)"|([^'"\\]+)""", re.DOTALL)
+VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+|\?)|\(([^()]*)\))")
+LOOP = re.compile(r"for (\w+) in ([^;\n]*)[;\n]\s*do\s(.*?)\bdone\b", re.DOTALL)
+HERE = re.compile(r"<<\s*('?)(\w+)'?(.*?)\n(.*?)\n\2(?=\n|\Z)", re.DOTALL)
 
 
 class Shell:
-    def __init__(self, session, out, variables, arguments=(), err=None):
-        self.session, self.out, self.err, self.variables, self.arguments = session, out, err, variables, list(arguments)
-        self.environment, self.status = dict(session.environment), int(variables.get("?", 0))
+    """Runs a command line: variables, quotes, pipes, redirection, ``for`` and here-documents."""
+
+    def __init__(self, out, variables, err=None):
+        self.out, self.err, self.variables = out, err, variables
+        self.status = int(variables.get("?", 0))
 
     def run(self, script):
-        here = []
+        texts = []
+
         def keep(match):
-            here.append(match[4] + "\n" if match[1] else self.expand(match[4] + "\n"))
-            return f"<<{len(here) - 1}{match[3]}"
+            text = f"{match[4]}\n"
+            texts.append(text if match[1] else self.expand(text))
+            return f"<<{len(texts) - 1}{match[3]}"
+
         script = HERE.sub(keep, script.replace("\\\n", ""))
-        while loop := FOR.search(script):
-            self.simple(script[: loop.start()], here)
+        while loop := LOOP.search(script):
+            self.run_simple(script[: loop.start()], texts)
             for self.variables[loop[1]] in self.words(re.findall(WORD, loop[2])):
-                self.simple(loop[3], here)
+                self.run_simple(loop[3], texts)
             script = script[loop.end() :]
-        self.simple(script, here)
+        self.run_simple(script, texts)
         return self.status
 
     def expand(self, text):
         def value(match):
-            name = match[1] or match[2]
-            if match[3] is not None:
-                out, self.out = self.out, io.StringIO()
-                self.run(match[3])
-                out, self.out = self.out, out
-                return out.getvalue().rstrip("\n")
-            if name.isdigit():
-                return self.arguments[int(name) - 1]
-            return self.variables.get(name, self.environment.get(name, ""))
+            if match[3] is None:
+                name = match[1] or match[2]
+                return self.variables.get(name, ENVIRONMENT.get(name, ""))
+            inner = Shell(io.StringIO(), self.variables, self.err)
+            inner.run(match[3])
+            return inner.out.getvalue().rstrip("\n")
+
         return VARIABLE.sub(value, text)
 
     def words(self, raw):
         for word in raw:
-            if word == '"$@"':
-                yield from self.arguments
-                continue
-            parts = [escaped or single if escaped or not (double or bare) else re.sub(r"\\([\\\"$`])", r"\1", self.expand(double)) if double else self.expand(bare) for escaped, single, double, bare in PART.findall(word)]
-            text = "".join(parts)
-            plain = not re.search("['\"]", word)
-            yield from sorted(glob.glob(text)) or [text] if plain and re.search(r"[*?]", text) else text.split() if plain and "$" in word else [text]
+            text = ""
+            for escaped, single, double, bare in PART.findall(word):
+                double = re.sub(r"\\([\\\"$`])", r"\1", self.expand(double))
+                text += escaped or single or double or self.expand(bare)
+            quoted = re.search("['\"]", word)
+            if text.startswith("~/"):
+                text = ENVIRONMENT["HOME"] + text[1:]
+            if not quoted and re.search(r"[*?]", text):
+                yield from sorted(glob.glob(text, root_dir=page.folder)) or [text]
+            elif not quoted and "$" in word:
+                yield from text.split()
+            else:
+                yield text
 
-    def simple(self, script, here):
-        words, pipe, redirect = [], None, {}
+    def run_simple(self, script, texts):
+        words, given, files = [], "", {}
         tokens = iter([*TOKEN.findall(script.strip()), "\n"])
         for token in tokens:
             if token in ("\n", ";", "|", "&&"):
                 out = io.StringIO() if token == "|" else self.out
                 if words:
-                    pipe = self.command(list(self.words(words)), out, pipe, redirect)
-                pipe = out.getvalue() if token == "|" else None
-                words, redirect = [], {}
+                    self.run_command([*self.words(words)], out, given, files)
+                given = out.getvalue() if token == "|" else ""
+                words, files = [], {}
                 if token == "&&" and self.status:
                     return
             elif token == "&":
-                raise NotHere("a browser runs one process at a time, and this one is to go on beside others")
+                raise NotHere("it starts a process that runs beside others")
             elif token.startswith("<<"):
-                pipe = here[int(token[2:])]
+                given = texts[int(token[2:])]
             elif token == "<":
-                pipe = open(next(self.words([next(tokens)]))).read()
+                given = read(next(self.words([next(tokens)])))
             elif token in (">", ">>", "2>"):
-                redirect[token] = next(self.words([next(tokens)]))
+                files[token] = next(self.words([next(tokens)]))
             elif token == "2>&1":
-                redirect[token] = True
+                files[token] = True
             else:
                 words.append(token)
 
-    def command(self, words, out, stdin, redirect):
-        assigned = {}
-        while words and (match := re.match(r"(\w+)=(.*)", words[0], re.S)):
-            assigned[match[1]] = match[2]
+    def run_command(self, words, out, given, files):
+        own = {}
+        while words and (match := re.match(r"(\w+)=(.*)", words[0], re.DOTALL)):
+            own[match[1]] = match[2]
             words.pop(0)
         if not words:
-            self.variables |= assigned
+            self.variables |= own
             return
+        target = files.get(">") or files.get(">>")
         err = self.err or out
-        target = redirect.get(">") or redirect.get(">>")
         if target:
             out = io.StringIO()
-            err = out if "2>&1" in redirect else err
-        environment = self.environment | assigned
-        name, *rest = words
-        function = getattr(self, "do_" + name, None)
+            err = out if "2>&1" in files else err
+        if "2>" in files:
+            err = io.StringIO()
+        os.chdir(page.folder)
         try:
-            if function:
-                self.status = function([w for w in rest], out, err, stdin or "", environment) or 0
+            if command := getattr(self, f"do_{words[0]}", None):
+                options = [word for word in words[1:] if word.startswith("-")]
+                others = [word for word in words[1:] if not word.startswith("-")]
+                self.status = command(others, options, out, given) or 0
             else:
-                self.status = self.session.child(words, out, err, environment)
+                self.status = page.child(words, out, err, ENVIRONMENT | own)
             if target:
-                write(target, out.getvalue(), "w" if ">" in redirect else "a")
+                with open(target, "w" if ">" in files else "a") as file:
+                    file.write(out.getvalue())
         except OSError as error:
-            print(f"{'sh' if error.filename == target else name}: {error.filename}: {error.strerror}", file=err)
+            print(f"{words[0]}: {error.filename}: {error.strerror}", file=err)
             self.status = 1
 
-    def do_echo(self, words, out, *_):
+    def do_echo(self, words, options, out, given):
         print(*words, file=out)
 
-    def do_cat(self, words, out, err, stdin, *_):
-        out.write("".join(open(word).read() for word in words) if words else stdin)
+    def do_cat(self, words, options, out, given):
+        out.write("".join(map(read, words)) or given)
 
-    def do_export(self, words, *_):
-        self.environment |= dict(word.split("=", 1) for word in words)
-
-    def do_cp(self, words, *_):
-        *sources, target = [word for word in words if word[0] != "-"]
+    def do_cp(self, words, options, out, given):
+        *sources, target = words
         for source in sources:
             if os.path.isdir(source):
-                inside = os.path.join(target, os.path.basename(source)) if os.path.isdir(target) else target
-                shutil.copytree(source, inside, ignore=shutil.ignore_patterns("__pycache__"))
+                inner = os.path.join(target, os.path.basename(source))
+                copy_folder(source, inner if os.path.isdir(target) else target)
             else:
                 shutil.copy(source, target)
 
-    def do_mv(self, words, *_):
-        *sources, target = [word for word in words if word[0] != "-"]
+    def do_mv(self, words, options, out, given):
+        *sources, target = words
         for source in sources:
-            os.path.isfile(target) and os.remove(target)
+            if os.path.isfile(target):
+                os.remove(target)
             shutil.move(source, target)
 
-    def do_rm(self, words, *_):
+    def do_rm(self, words, options, out, given):
         for word in words:
-            if word[0] != "-" and (os.path.exists(word) or "-f" not in words):
-                shutil.rmtree(word) if os.path.isdir(word) else os.remove(word)
+            if os.path.isdir(word):
+                shutil.rmtree(word)
+            elif os.path.exists(word) or "-f" not in options:
+                os.remove(word)
 
-    def do_rmdir(self, words, *_):
-        [os.rmdir(word) for word in words]
+    def do_mkdir(self, words, options, out, given):
+        for word in words:
+            os.makedirs(word, exist_ok="-p" in options)
 
-    def do_mkdir(self, words, *_):
-        [os.makedirs(word, exist_ok="-p" in words) for word in words if word[0] != "-"]
+    def do_rmdir(self, words, options, out, given):
+        for word in words:
+            os.rmdir(word)
 
-    def do_touch(self, words, *_):
-        [open(word, "a").close() for word in words]
+    def do_touch(self, words, options, out, given):
+        for word in words:
+            open(word, "a").close()
 
-    def do_chmod(self, words, *_):
+    def do_chmod(self, words, options, out, given):
         mode, *files = words
         for file in files:
             os.chmod(file, int(mode, 8) if mode.isdigit() else os.stat(file).st_mode | 0o200)
 
-    def do_seq(self, words, out, *_):
-        separator = next((word[2:] for word in words if word.startswith("-s")), "\n")
-        first, *step, last = [int(word) for word in words if not word.startswith("-s")]
-        print(separator.join(map(str, range(first, last + 1, *step))), file=out)
-
-    def do_grep(self, words, out, err, stdin, *_):
-        options = "".join(word[1:] for word in words if word[0] == "-")
-        pattern, *files = [word for word in words if word[0] != "-"]
-        if "E" not in options:
+    def do_grep(self, words, options, out, given):
+        pattern, *files = words
+        if "-E" not in options:
             pattern = re.sub(r"([|+?(){}])", r"\\\1", pattern)
-        lines = ("".join(open(file).read() for file in files) if files else stdin).splitlines()
-        for line in lines:
-            found = [match[0] for match in re.finditer(pattern, line)]
-            if "o" in options:
-                [print(each, file=out) for each in found]
-            elif found:
-                print(line, file=out)
+        text = "".join(map(read, files)) or given
+        lines = [line for line in text.splitlines() if re.search(pattern, line)]
+        print(*lines, sep="\n", end="\n" if lines else "", file=out)
+        return not lines
 
-    def do_sort(self, words, out, err, stdin, *_):
-        lines = stdin.splitlines()
-        print("\n".join(sorted(set(lines) if "-u" in words else lines)), file=out)
-
-    def do_sed(self, words, out, err, stdin, *_):
-        script, *files = [word for word in words if word[0] != "-"]
+    def do_sed(self, words, options, out, given):
+        script, *files = words
         _, pattern, new, _ = re.split(r"(?<!\\)" + re.escape(script[1]), script)
         pattern = re.sub(r"([|+?(){}])", r"\\\1", pattern)
         for file in files:
-            text = open(file).read()
-            write(file + ".bak", text)
-            write(file, "".join(re.sub(pattern, lambda match: new, line, count=1) for line in text.splitlines(True)))
-
-    def do_sh(self, words, out, *_):
-        inner = Shell(self.session, out, {}, words[1:])
-        return inner.run(open(words[0]).read())
-
-    def do_shift(self, *_):
-        self.arguments.pop(0)
-
-    def do_exec(self, words, out, err, stdin, environment):
-        return self.session.child(words, out, err, environment)
-
-    def do_timeout(self, words, out, err, stdin, environment):
-        raise NotHere("a browser can't stop a process and keep its files")
-
-    do_kill = do_timeout
+            lines = read(file).splitlines(keepends=True)
+            shutil.copy(file, file + options[0].removeprefix("-i"))
+            with open(file, "w") as changed:
+                changed.write(
+                    "".join(re.sub(pattern, lambda _: new, line, count=1) for line in lines)
+                )
 
 
-# 5. ---------------------------------------------------------------------------------------------
-ENVIRONMENT = {"COLUMNS": "80", "HOME": "/home", "PATH": "/bin", "LANG": "C.UTF-8", "USER": "reader"}
 os.environ.clear()
 os.environ.update(ENVIRONMENT)
 sys.dont_write_bytecode, sys.executable = True, "/bin/python"
 mend()
-BASE = {*sys.modules, "sqlparse", "tqdm"}
-SIGNALS = [s for s in (signal.SIGINT, signal.SIGTERM) if s]
-DEFAULTS = {s: signal.getsignal(s) for s in SIGNALS}
-FILTERS = warnings.filters[:]
-PATH = [None, *sys.path]
-session = None
-
-
-class Page:
-    """What the page asks of the worker. Arguments and answers are JSON."""
-
-    def __init__(self, project):
-        self.project, self.snapshots = project, {}
-        self.pristine = "/pristine"
-        os.makedirs(self.pristine)
-        if project != "page":
-            shutil.unpack_archive(f"/home/Downloads/{project}-example.zip", "/home")
-            os.rename(f"/home/{project}", self.pristine)
-        self.rewind("{}")
-
-    def rewind(self, given):
-        """Return to a block, or to the nearest one above it of which there is a snapshot."""
-        global session, PRISTINE
-        PRISTINE = self.pristine
-        to = json.loads(given).get("to", 0)
-        near = max((index for index in self.snapshots if index <= to), default=0)
-        if session:
-            session.stop()
-        os.chdir("/")
-        folder = f"/home/{self.project}"
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(self.snapshots.get(near, self.pristine), folder)
-        for index in [index for index in self.snapshots if index > near]:
-            shutil.rmtree(self.snapshots.pop(index))
-        session = Session(folder)
-        return json.dumps(near)
-
-    def run(self, given):
-        block = json.loads(given)
-        try:
-            results = session.run(block["kind"], block["text"], (block["path"], block["part"]) if block.get("part") else block.get("path", ""))
-        except NotHere as error:
-            results = [(block["text"], f"{error}\n", None)]
-        except Exception as error:
-            results = [(block["text"], format_error(error), False)]
-        return json.dumps([{"source": s, "got": g, "right": r} for s, g, r in results])
-
-
-open_page = Page
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SHARED = {*sys.modules}
+FRESH = state_of_python()
+page = None

@@ -38,7 +38,7 @@ async function open({ project, zips, more, bytes }) {
   for (const name of zips) python.FS.writeFile(`/home/Downloads/${name.split("/").pop()}`, contents.get(name));
   marks.unpacked = performance.now();
   python.runPython(new TextDecoder().decode(contents.get("runner.py")), { filename: "runner.py" });
-  page = python.globals.get("open_page")(project);
+  page = python.globals.get("Page")(project);
   marks.ready = performance.now();
   return marks;
 }
