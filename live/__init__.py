@@ -19,10 +19,10 @@ STATIC = Path(__file__).parent / "static"
 #: The folder of the files on the site.
 FOLDER = "_static/live"
 BUTTON = (
-    '<div id="live"{data}><button type="button">Run this page here</button> <span>Django and the '
+    '<div id="live" class="live"{data}><button type="button">Run this page here</button> <span>Django and the '
     "databases run in your browser. You can change each block, and run it again.</span></div>"
 )
-ABSENT = '<div id="live"><span>This page does not run in a browser, because {why}.</span></div>'
+ABSENT = '<div id="live" class="live"><span>This page does not run in a browser, because {why}.</span></div>'
 
 
 def write_files(app: Sphinx) -> None:
@@ -31,13 +31,14 @@ def write_files(app: Sphinx) -> None:
 
 
 def offer(app: Sphinx, page: str, template: str, context: dict, doctree) -> None:
-    """Put the button below the title of a page that has a project.
+    """Put the button below the title of a page that has a project, and blocks that ran on SQLite.
 
     A page that can't run in a browser says why in its first lines: ``:not-here: it uses threads``.
     The test of the built site presses each button.
     """
     fields = app.env.metadata.get(page, {})
-    if app.builder.name != "html" or "project" not in fields or not bundles.available():
+    runs = "project" in fields and "on-sqlite" in context.get("body", "")
+    if app.builder.name != "html" or not runs or not bundles.available():
         return
     html = ABSENT.format(why=escape(fields.get("not-here", "")))
     if "not-here" not in fields:

@@ -23,7 +23,7 @@ LEFT_OUT = re.compile(
     r"__pycache__|/static/|locale/(?!en/|__init__)|\.(po|exe)$"
     r"|django/contrib/(gis|postgres|flatpages|redirects|sitemaps|syndication|humanize|admindocs)/"
     r"|django/db/backends/oracle/"
-    r"|pygments/lexers/(?!__init__|_mapping|python|special)|pygments/styles/(?!__init__|_mapping)"
+    r"|pygments/lexers/(?!__init__|_mapping|diff|python|special)|pygments/styles/(?!__init__|_mapping)"
 )
 
 

@@ -154,6 +154,7 @@ def setup(app: Sphinx) -> dict:
     app.connect("build-finished", drop_fonts)
     app.connect("build-finished", list_pages)
     app.setup_extension("theme.files")
+    app.setup_extension("theme.exercises")
     app.setup_extension("theme.glance")
     app.setup_extension("theme.traps")
     app.setup_extension("theme.search")

@@ -10,7 +10,7 @@
 
 ``:when:``, ``:not:`` and ``:cost:`` may be left out. The time to read the page is calculated from
 the number of words in prose, code, tables, and the first tab of each group. If a page has more
-words than `MOST`, the build warns. A table with the class ``data`` is not counted: a reader looks
+words than `MOST`, the build warns. An exercise is not counted: a reader may leave it out. A table with the class ``data`` is not counted: a reader looks
 up a row there, and does not read the table.
 """
 
@@ -21,6 +21,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 from livedocs.site import engine_tab
+from theme.exercises import exercise
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ def words_of(node: nodes.Node) -> int:
     """Return how many words a reader sees, with one tab of each group."""
     if isinstance(node, nodes.Text):
         return len(node.split())
-    if isinstance(node, nodes.Invisible) or is_later_tab(node) or is_data(node):
+    if isinstance(node, nodes.Invisible | exercise) or is_later_tab(node) or is_data(node):
         return 0
     return sum(map(words_of, node.children))
 

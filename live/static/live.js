@@ -218,9 +218,10 @@ function sum() {
   const differ = ran.filter(({ results }) => results.some(({ right }) => right === false));
   const absent = ran.filter(({ results }) => results.some(({ right }) => right === null));
   const solved = ran.some(({ results }) => results.at(-1)?.solved);
+  const others = differ.length + absent.length ? "All others are" : "All are";
   say(`${ran.length} of ${blocks.length} blocks ran here. ${solved ? "The exercise is solved. " : ""}`
     + (absent.length ? `Not possible in a browser: ${absent.length}. ` : "")
-    + (differ.length ? `Not as on the page: ${differ.length}, first ` : "All others are as on the page. ".replace(absent.length ? "" : "All others", "All")), 1);
+    + (differ.length ? `Not as on the page: ${differ.length}, first ` : `${others} as on the page.`), 1);
   if (differ.length) {
     const link = make("a", { href: `#${differ[0].pre.id}`, textContent: `block ${differ[0].index + 1}` });
     link.addEventListener("click", () => openOutput(differ[0], true));

@@ -10,7 +10,6 @@ import concurrent.futures.thread
 import contextvars
 import difflib
 import doctest
-import functools
 import gc
 import glob
 import hashlib
@@ -21,6 +20,7 @@ import itertools
 import json
 import linecache
 import logging
+import multiprocessing
 import os
 import re
 import runpy
@@ -121,6 +121,11 @@ def exit_at_once(status):
     raise Exit(status)
 
 
+def kill(process, number):
+    """End the process, which can only be this one. What it did not commit is lost, as in a kill."""
+    raise Exit(128 + number)
+
+
 def mend():
     hashlib.pbkdf2_hmac = pbkdf2_hmac
     tqdm.tqdm.monitor_interval = 0  # Its monitor is a thread.
@@ -130,9 +135,11 @@ def mend():
     threading.local = importlib.import_module("_threading_local").local
     threading.Thread.start = refuse("it uses threads")
     concurrent.futures.ThreadPoolExecutor = concurrent.futures.thread.ThreadPoolExecutor = Pool
+    multiprocessing.set_start_method("spawn")
+    multiprocessing.process.BaseProcess.start = refuse("it starts several processes")
     subprocess.Popen = refuse("it starts a process that runs beside others")
     subprocess.run = run_command
-    os._exit = exit_at_once
+    os._exit, os.kill = exit_at_once, kill
     SourceFileLoader.get_code = get_code
     # There is no time zone database. This is UTC's own file.
     block = b"TZif2" + bytes(31) + b"\0\0\0\1\0\0\0\4" + bytes(6) + b"UTC\0"

@@ -13,7 +13,7 @@ from looks import audit
 
 ROOT = Path(__file__).parents[2]
 SITE = ROOT / "_build" / "site"
-BUTTON = re.compile(r'<div id="live" data-')
+BUTTON = re.compile('<div id="live"[^>]* data-')
 PAGES = sorted(
     path.relative_to(SITE).as_posix()
     for path in SITE.rglob("*.html")
