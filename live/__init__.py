@@ -19,10 +19,11 @@ STATIC = Path(__file__).parent / "static"
 #: The folder of the files on the site.
 FOLDER = "_static/live"
 BUTTON = (
-    '<div id="live" class="live"{data}><button type="button">Run this page here</button> <span>Django and the '
-    "databases run in your browser. You can change each block, and run it again.</span></div>"
+    '<div id="live" class="live"{data}><button type="button">Run this page here</button> '
+    "<span>Django and the databases run in your browser. You can change each block, and run it "
+    "again.</span></div>"
 )
-ABSENT = '<div id="live" class="live"><span>This page does not run in a browser, because {why}.</span></div>'
+ABSENT = '<p id="live" class="live">This page does not run in a browser, because {why}.</p>'
 
 
 def write_files(app: Sphinx) -> None:

@@ -15,7 +15,7 @@ PYODIDE = ["pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.
 #: What the examples use, and what their tests use.
 PACKAGES = {
     "django.zip": ["django", "asgiref", "sqlparse", "tqdm"],
-    "pytest.zip": ["pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments"]
+    "pytest.zip": ["pytest", "_pytest", "py", "pluggy", "iniconfig", "packaging", "pygments"]
     + ["pytest_django"],
 }
 #: The files of these packages that no page needs.
@@ -48,9 +48,11 @@ def write_packages(path: Path, packages: list[str]) -> None:
     """Zip the sources of installed packages. The same sources give the same bytes."""
     with ZipFile(path, "w", ZIP_DEFLATED) as archive:
         for package in packages:
-            root = Path(find_spec(package).origin).parent
-            for file in sorted(root.rglob("*")):
-                name = file.relative_to(root.parent).as_posix()
+            origin = Path(find_spec(package).origin)
+            is_module = origin.name != "__init__.py"
+            top = origin.parent if is_module else origin.parents[1]
+            for file in [origin] if is_module else sorted(origin.parent.rglob("*")):
+                name = file.relative_to(top).as_posix()
                 if file.is_file() and not LEFT_OUT.search(name):
                     entry = ZipInfo(name)
                     entry.compress_type = ZIP_DEFLATED

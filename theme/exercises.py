@@ -81,7 +81,9 @@ class Solution(SphinxDirective):
 
 def questions(block: nodes.Element) -> list[str]:
     """Return the lines of a block that have a prompt."""
-    return [line for line in block.astext().splitlines() if line.startswith((">>>", "...", "$ ", "> "))]
+    return [
+        line for line in block.astext().splitlines() if line.startswith((">>>", "...", "$ ", "> "))
+    ]
 
 
 def visit_exercise(translator, node: exercise) -> None:

@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 VOID = {"area", "br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"}
 #: Elements that are not part of the text: the marks of blocks, and navigation in the page.
 ASIDE = {"script", "style", "button", "nav"}
-ASIDE_CLASSES = {"headerlink", "livedocs"}
+ASIDE_CLASSES = {"headerlink", "live", "livedocs"}
 
 
 @dataclass
