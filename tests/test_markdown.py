@@ -21,6 +21,8 @@ out</a>, 2 * 3, snake_case, <code>a_b</code> and <code>tick `</code>.</p>
 <table><thead><tr><th>A</th><th>B</th></tr></thead>
 <tr><td><p>a | b</p></td><td><p>c</p><p>d</p></td></tr></table>
 <div class="admonition"><p>Note</p><p>Mind.</p></div>
+<div class="exercise"><p class="exercise-title">Change it</p><p>So.</p>
+<details class="solution"><summary>Solution</summary><p>Thus.</p></details></div>
 <figure><svg><title>Drawn</title><desc>a to b.</desc><text>a</text></svg></figure>
 </section></div>"""
 
@@ -59,6 +61,14 @@ x = "```"
 > Note
 >
 > Mind.
+
+**Change it**
+
+So.
+
+**Solution**
+
+Thus.
 
 > Drawing: Drawn. a to b.
 """

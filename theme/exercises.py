@@ -29,6 +29,8 @@ after it. In a browser (``live/``), the reader changes the file, and the output 
 compared with the output in the solution.
 """
 
+from doctest import DocTestParser
+
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
@@ -54,20 +56,28 @@ class Exercise(SphinxDirective):
         whole = exercise("", nodes.paragraph("", self.arguments[0], classes=["exercise-title"]))
         whole += self.parse_content_to_nodes()
         if not isinstance(whole[-1], solution):
-            raise self.error("an exercise ends with its solution: write .. solution:: as its end")
+            raise self.error(
+                "an exercise ends with its solution: add .. solution:: as the last part of the "
+                "exercise, with the same indentation as the blocks above it"
+            )
         solved = list(whole[-1].findall(is_block))
         asked = [block for block in whole.findall(is_block) if block not in solved]
         if len(asked) < 2 or len(asked) != len(solved):
             raise self.error(
-                "an exercise has a file to change and a check, and the solution has the same blocks"
+                f"an exercise has a file to change and a check, and its solution repeats both: "
+                f"there are {len(asked)} blocks before the solution, and {len(solved)} in it"
             )
-        if questions(asked[-1]) != questions(solved[-1]):
+        if not questions(asked[-1]) or questions(asked[-1]) != questions(solved[-1]):
             raise self.error(
-                "the last block of an exercise and of its solution is the same check: it has the "
-                "same prompts, and other output"
+                "the last block before the solution and the last block of the solution are the "
+                "same check: copy the lines with >>> or $ into the solution, and change only the "
+                "output"
             )
         if asked[-1].astext() == solved[-1].astext():
-            raise self.error("the check prints the same before and after the change")
+            raise self.error(
+                "the check prints the same before and after the change: write a check whose "
+                "output the solution changes"
+            )
         return [whole]
 
 
@@ -80,10 +90,10 @@ class Solution(SphinxDirective):
 
 
 def questions(block: nodes.Element) -> list[str]:
-    """Return the lines of a block that have a prompt."""
-    return [
-        line for line in block.astext().splitlines() if line.startswith((">>>", "...", "$ ", "> "))
-    ]
+    """Return what a check runs: its statements, or the lines of its commands."""
+    text = block.astext()
+    statements = [example.source for example in DocTestParser().get_examples(text)]
+    return statements or [line for line in text.splitlines() if line.startswith(("$ ", "> "))]
 
 
 def visit_exercise(translator, node: exercise) -> None:

@@ -10,8 +10,8 @@
 
 ``:when:``, ``:not:`` and ``:cost:`` may be left out. The time to read the page is calculated from
 the number of words in prose, code, tables, and the first tab of each group. If a page has more
-words than `MOST`, the build warns. An exercise is not counted: a reader may leave it out. A table with the class ``data`` is not counted: a reader looks
-up a row there, and does not read the table.
+words than `MOST`, the build warns. An exercise is not counted: a reader may leave it out. A table
+with the class ``data`` is not counted: a reader looks up a row there, and does not read the table.
 """
 
 from docutils import nodes

@@ -48,6 +48,8 @@ class Writer:
             return f"{'#' * int(tag[1])} {self.line(element.children)}"
         if "engine-name" in classes:
             return f"**On {self.line(element.children)}:**"
+        if tag == "summary" or "exercise-title" in classes:
+            return f"**{self.line(element.children)}**"
         if "code-block-caption" in classes:
             text = self.line(element.children)
             return f"{text}:" if "[" in text else f"`{element.children[0].text()}`:"
