@@ -11,6 +11,8 @@ import concurrent.futures.thread
 import contextvars
 import difflib
 import doctest
+import errno
+import fcntl
 import gc
 import glob
 import hashlib
@@ -148,7 +150,22 @@ def kill(process, number):
     raise Exit(128 + number)
 
 
+def flock(file, operation):
+    """Lock a file for a process, as the system does. The keys of `locks` are the files' inodes."""
+    inode = os.fstat(file if isinstance(file, int) else file.fileno()).st_ino
+    if operation & fcntl.LOCK_UN:
+        locks.pop(inode, None)
+    elif locks.setdefault(inode, Process.current) is not Process.current:
+        if operation & fcntl.LOCK_NB:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        raise NotHere("it waits for a lock of another process")
+
+
+locks = {}
+
+
 def mend():
+    fcntl.flock = flock
     hashlib.pbkdf2_hmac = pbkdf2_hmac
     tqdm.tqdm.monitor_interval = 0  # Its monitor is a thread.
     asyncio._set_running_loop(None)
@@ -254,6 +271,8 @@ def restore(state):
 class Process:
     """A process, whose state is swapped in while it runs. ``first`` is its first import folder."""
 
+    current = None
+
     def __init__(self, folder, first, argv, environment):
         own = {"folder": folder, "argv": argv, "environment": environment}
         self.state = FRESH | own | {"path": [first, *FRESH["path"]]}
@@ -261,16 +280,20 @@ class Process:
 
     def run(self, function):
         """Call the function with the state of this process."""
-        outside = state_of_python()
+        outside, before = state_of_python(), Process.current
         restore(self.state)
+        Process.current = self
         try:
             return self.context.run(function)
         finally:
+            Process.current = before
             self.state = state_of_python()
             restore(outside)
 
     def end(self):
         self.run(end_process)
+        for inode in [inode for inode, process in locks.items() if process is self]:
+            del locks[inode]
         self.state = None
         gc.collect()
 
