@@ -20,7 +20,7 @@ STATIC = Path(__file__).parent / "static"
 FOLDER = "_static/live"
 BUTTON = (
     '<div id="live" class="live"{data}><button type="button">Run this page here</button> '
-    "<span>Django and the databases run in your browser. You can change each block, and run it "
+    "<span>Django runs in your browser. Change a block, and run it "
     "again.</span></div>"
 )
 ABSENT = '<p id="live" class="live">This page does not run in a browser, because {why}.</p>'

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from importlib.metadata import distribution
 from importlib.util import find_spec
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
@@ -54,6 +55,20 @@ def write_packages(path: Path, packages: list[str]) -> None:
             for file in [origin] if is_module else sorted(origin.parent.rglob("*")):
                 name = file.relative_to(top).as_posix()
                 if file.is_file() and not LEFT_OUT.search(name):
-                    entry = ZipInfo(name)
-                    entry.compress_type = ZIP_DEFLATED
-                    archive.writestr(entry, file.read_bytes())
+                    add(archive, name, file)
+            # pytest finds a plugin by these files.
+            for file in distribution_files(package):
+                add(archive, f"{file.parent.name}/{file.name}", file)
+
+
+def distribution_files(package: str) -> list[Path]:
+    if package != "pytest_django":
+        return []
+    files = distribution(package).files or []
+    return [Path(file.locate()) for file in files if file.name in ("METADATA", "entry_points.txt")]
+
+
+def add(archive: ZipFile, name: str, file: Path) -> None:
+    entry = ZipInfo(name)
+    entry.compress_type = ZIP_DEFLATED
+    archive.writestr(entry, file.read_bytes())

@@ -11,17 +11,22 @@ const make = (name, properties = {}, ...children) => {
 // The blocks, as the build marked them. What is only for other engines, and a solution, are not run.
 const FILE = /^(.*?)(, at the end)?$/;
 const KINDS = { "place-file": "file", "include-file": "part", "run-console": "console", "run-python": "python" };
-const blocks = [...document.querySelectorAll("#main .livedocs-run.on-sqlite")]
-  .filter((mark) => !mark.closest(".solution"))
-  .map((mark, index) => {
-    const whole = mark.previousElementSibling, pre = whole.querySelector("pre");
-    const [, path, atEnd] = FILE.exec(whole.querySelector(".caption-text")?.textContent || "");
-    const shown = pre.textContent, html = pre.innerHTML;
-    let kind = KINDS[Object.keys(KINDS).find((name) => mark.classList.contains(name))];
-    if (kind === "python" && shown.startsWith(">>>")) kind = "doctest";
-    if (atEnd) kind = "end";
-    return { mark, pre, path, kind, shown, html, index, ran: null, exercise: mark.closest(".exercise") };
-  });
+const isHere = (element) => {
+  const name = element.closest(".engine")?.querySelector(".engine-name").textContent;
+  return !element.closest(".solution") && (!name || name.includes("SQLite"));
+};
+// A file in another language than Python has no mark, and is not changed here. It is put in its place.
+const marks = [...document.querySelectorAll("#main :is(.livedocs-run.on-sqlite, .literal-block-wrapper)")].filter((element) =>
+  isHere(element) && (element.matches(".livedocs") || !(element.nextElementSibling?.matches(".livedocs") || element.querySelector(".caption-text a"))));
+const blocks = marks.map((mark, index) => {
+  const marked = mark.matches(".livedocs"), whole = marked ? mark.previousElementSibling : mark;
+  const pre = whole.querySelector("pre"), shown = pre.textContent;
+  const [, path, atEnd] = FILE.exec(whole.querySelector(".caption-text")?.textContent || "");
+  let kind = marked ? KINDS[Object.keys(KINDS).find((name) => mark.classList.contains(name))] : "file";
+  if (kind === "python" && shown.startsWith(">>>")) kind = "doctest";
+  if (atEnd) kind = "end";
+  return { mark: marked && mark, pre, path, kind, shown, html: pre.innerHTML, index, ran: null, exercise: mark.closest(".exercise") };
+});
 const textOf = (block) => block.pre.innerText.replace(/\n*$/, "\n");
 const isEdited = (block) => textOf(block) !== block.shown.replace(/\n*$/, "\n");
 const goalOf = (block) => {
@@ -47,6 +52,7 @@ const bar = make("section", { id: "live-bar" }, status, progress, make("div", {}
 bar.setAttribute("aria-label", "This page in your browser");
 
 let worker, answered, busy = false;
+const times = {};
 const say = (text, done) => {
   status.textContent = text;
   if (done !== undefined) progress.value = done;
@@ -65,7 +71,7 @@ async function open() {
     else answered.resolve(data.answer);
   };
   worker.onerror = (event) => answered.reject(new Error(event.message || "the worker did not load"));
-  window.liveMarks = await ask({ ask: "open", project, zips: zips.split(" ").filter(Boolean), more: more.split(" ").filter(Boolean), bytes: Number(bytes) });
+  times.unpacked = await ask({ ask: "open", project, zips: zips.split(" ").filter(Boolean), more: more.split(" ").filter(Boolean), bytes: Number(bytes) });
 }
 
 function close(text) {
@@ -113,12 +119,13 @@ async function runBlock(block) {
   block.ran = text;
   block.seconds = (performance.now() - began) / 1000;
   block.results = results;
-  window.liveFirst ??= performance.now();
+  times.first ??= performance.timeOrigin + performance.now();
   show(block);
 }
 // What a block printed here, in place of the mark below it. The row has the height of the mark.
 function addRow(block) {
   const { pre, mark, index } = block, number = index + 1;
+  if (!mark) return;
   block.output = make("pre", { id: `live-output-${number}`, className: "live-output", hidden: true, tabIndex: 0 });
   block.verdict = make("button", { type: "button", className: "live-verdict", textContent: `Block ${number}`, disabled: true });
   block.verdict.setAttribute("aria-expanded", "false");
@@ -166,6 +173,7 @@ function openOutput(block, open) {
 }
 
 function show(block) {
+  if (!block.mark) return;
   const { results, output, seconds } = block, time = ` (${seconds.toFixed(1)} s)`;
   const absent = results.find(({ right }) => right === null);
   const wrong = results.some(({ right }) => right === false);
@@ -270,5 +278,5 @@ document.head.append(make("link", { rel: "stylesheet", href: new URL("live.css",
 live.append(bar, panel);
 blocks.forEach(addRow);
 button.onclick = () => runFrom(0);
-window.live = { blocks, runFrom };
+window.live = { blocks, times }; // For the tests and the benchmark.
 runFrom(0);

@@ -11,6 +11,8 @@ import concurrent.futures.thread
 import contextvars
 import difflib
 import doctest
+import errno
+import fcntl
 import gc
 import glob
 import hashlib
@@ -35,6 +37,7 @@ import types
 import warnings
 import zoneinfo
 from contextlib import redirect_stderr, redirect_stdout, suppress
+from functools import partial
 from importlib.machinery import SourceFileLoader
 
 import tqdm
@@ -85,15 +88,15 @@ class Policy(asyncio.events._BaseDefaultEventLoopPolicy):
     _loop_factory = Loop
 
 
-def run_at_once(function, *arguments, **options):
-    """Run what a thread would run, to its end, with locals and a context of its own."""
+def run_at_once(function, *arguments, ident=None):
+    """Run what a thread would run, to its end, with an identity and a context of its own."""
     loop = asyncio._get_running_loop()
     asyncio._set_running_loop(None)
-    before, threading.get_ident.now = threading.get_ident.now, next(threading.get_ident.all)
+    before, get_ident.now = get_ident.now, ident or next(get_ident.all)
     try:
-        return contextvars.Context().run(function, *arguments, **options)
+        return contextvars.Context().run(function, *arguments)
     finally:
-        threading.get_ident.now = before
+        get_ident.now = before
         asyncio._set_running_loop(loop)
 
 
@@ -101,19 +104,19 @@ def start_thread(thread):
     """Run a thread to its end. A daemon thread, such as a heartbeat, never gets its turn."""
 
     def run():
-        ident = get_ident()
-        thread._ident, thread._os_thread_handle = ident, _thread._make_thread_handle(ident)
-        threading._active[ident] = thread
+        threading._active[get_ident()] = thread
         try:
             thread.run()
         except Exception:
             threading.excepthook(threading.ExceptHookArgs([*sys.exc_info(), thread]))
         finally:
-            del threading._active[ident]
+            del threading._active[get_ident()]
 
-    if not thread.daemon:
-        run_at_once(run)
+    thread._ident = next(get_ident.all)
+    thread._os_thread_handle = _thread._make_thread_handle(thread._ident)
     thread._started.set()
+    if not thread.daemon:
+        run_at_once(run, ident=thread._ident)
     thread._os_thread_handle._set_done()
 
 
@@ -125,7 +128,7 @@ class Pool(concurrent.futures.Executor):
     def submit(self, function, /, *arguments, **options):
         future = concurrent.futures.Future()
         try:
-            future.set_result(run_at_once(function, *arguments, **options))
+            future.set_result(run_at_once(partial(function, *arguments, **options)))
         except Exception as error:
             future.set_exception(error)
         return future
@@ -147,12 +150,29 @@ def kill(process, number):
     raise Exit(128 + number)
 
 
+def flock(file, operation):
+    """Lock a file for a process, as the system does. The keys of `locks` are the files' inodes."""
+    inode = os.fstat(file if isinstance(file, int) else file.fileno()).st_ino
+    if operation & fcntl.LOCK_UN:
+        locks.pop(inode, None)
+    elif locks.setdefault(inode, Process.current) is not Process.current:
+        if operation & fcntl.LOCK_NB:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        raise NotHere("it waits for a lock of another process")
+
+
+locks = {}
+
+
 def mend():
+    fcntl.flock = flock
     hashlib.pbkdf2_hmac = pbkdf2_hmac
     tqdm.tqdm.monitor_interval = 0  # Its monitor is a thread.
     asyncio._set_running_loop(None)
     asyncio.events._set_event_loop_policy(Policy())
     threading.get_ident = get_ident
+    threading._active[get_ident()] = threading.main_thread()
+    threading.Barrier.wait = refuse("it needs threads that run at the same time")
     threading.local = importlib.import_module("_threading_local").local
     threading.Thread.start = start_thread
     concurrent.futures.ThreadPoolExecutor = concurrent.futures.thread.ThreadPoolExecutor = Pool
@@ -251,6 +271,8 @@ def restore(state):
 class Process:
     """A process, whose state is swapped in while it runs. ``first`` is its first import folder."""
 
+    current = None
+
     def __init__(self, folder, first, argv, environment):
         own = {"folder": folder, "argv": argv, "environment": environment}
         self.state = FRESH | own | {"path": [first, *FRESH["path"]]}
@@ -258,16 +280,20 @@ class Process:
 
     def run(self, function):
         """Call the function with the state of this process."""
-        outside = state_of_python()
+        outside, before = state_of_python(), Process.current
         restore(self.state)
+        Process.current = self
         try:
             return self.context.run(function)
         finally:
+            Process.current = before
             self.state = state_of_python()
             restore(outside)
 
     def end(self):
         self.run(end_process)
+        for inode in [inode for inode, process in locks.items() if process is self]:
+            del locks[inode]
         self.state = None
         gc.collect()
 
@@ -290,8 +316,10 @@ def compact(text):
 
 def agrees(want, got):
     # The dots in place of a traceback's stack may have any indentation.
-    want = re.sub(r"^(Traceback .*:\n) +\.\.\.$", r"\1...", compact(want), flags=re.MULTILINE)
-    return doctest.OutputChecker().check_output(want, compact(got), FLAGS)
+    want = re.sub(r"^(Traceback .*:\n) +\.\.\.$", r"\1...", want, flags=re.MULTILINE)
+    checker, ends = doctest.OutputChecker(), [text.rstrip("\n") + "\n" for text in (want, got)]
+    compacted = map(compact, ends)
+    return checker.check_output(*ends, FLAGS) or checker.check_output(*compacted, FLAGS)
 
 
 def result(source, want, got, right=None):
@@ -735,6 +763,11 @@ class Shell:
         lines = [line for line in text.splitlines() if re.search(pattern, line)]
         print(*lines, sep="\n", end="\n" if lines else "", file=out)
         return not lines
+
+    def do_tail(self, words, options, out, given):
+        count = int(options[0].removeprefix("-n").removeprefix("-") or words.pop(0))
+        lines = ("".join(map(read, words)) or given).splitlines(keepends=True)
+        out.write("".join(lines[-count:]))
 
     def do_sed(self, words, options, out, given):
         script, *files = words

@@ -1,6 +1,7 @@
 // A page's session, in a worker: loads Python once, then answers one message after another.
 import { loadPyodide } from "./pyodide.mjs";
 
+const now = () => performance.timeOrigin + performance.now();
 let python, page, total, received = 0;
 
 // Count what is fetched, for the progress. Pyodide fetches too.
@@ -23,24 +24,21 @@ async function open({ project, zips, more, bytes }) {
   total = bytes;
   const names = ["django.zip", ...more, "runner.py", ...zips];
   const files = Promise.all(names.map(fetched));
-  const marks = { start: performance.now() };
   python = await loadPyodide({
     // Without this, Pyodide asks another host for its list of packages.
     lockFileContents: { info: { arch: "wasm32", platform: "emscripten", python: "3.14.0", abi_version: "2026_0" }, packages: {} },
     checkAPIVersion: false,
   });
-  marks.python = performance.now();
   postMessage({ progress: "Unpacking Django" });
   const contents = new Map((await files).map((content, index) => [names[index], content]));
   for (const name of ["django.zip", ...more])
     python.unpackArchive(contents.get(name), "zip", { extractDir: "/lib/python3.14/site-packages" });
   python.FS.mkdirTree("/home/Downloads");
   for (const name of zips) python.FS.writeFile(`/home/Downloads/${name.split("/").pop()}`, contents.get(name));
-  marks.unpacked = performance.now();
+  const unpacked = now();
   python.runPython(new TextDecoder().decode(contents.get("runner.py")), { filename: "runner.py" });
   page = python.globals.get("Page")(project);
-  marks.ready = performance.now();
-  return marks;
+  return unpacked;
 }
 
 onmessage = async ({ data: { ask, ...rest } }) => {
