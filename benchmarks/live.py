@@ -43,7 +43,7 @@ def in_browser(context, address):
     page.click("#live > button")
     page.wait_for_selector("html[data-live=ready]", state="attached", timeout=300_000)
     times, blocks = page.evaluate(
-        "[live.times, live.blocks.reduce((sum, {seconds}) => sum + seconds, 0)]"
+        "[window.live.times, window.live.blocks.reduce((sum, {seconds}) => sum + seconds, 0)]"
     )
     page.close()
     return (times["unpacked"] - pressed) / 1e3, (times["first"] - pressed) / 1e3, blocks

@@ -274,7 +274,8 @@ async function download() {
   setBusy(false);
 }
 
-document.head.append(make("link", { rel: "stylesheet", href: new URL("live.css", import.meta.url).href }));
+const styles = make("link", { rel: "stylesheet", href: new URL("live.css", import.meta.url).href });
+await new Promise((done) => { styles.onload = styles.onerror = done; document.head.append(styles); });
 live.append(bar, panel);
 blocks.forEach(addRow);
 button.onclick = () => runFrom(0);

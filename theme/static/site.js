@@ -141,8 +141,8 @@ showTarget();
 addEventListener("hashchange", showTarget);
 
 // A page that runs in the browser. Its script is fetched when the reader presses the button.
-const live = document.querySelector("#live button");
-if (live && location.protocol === "file:") {
-  live.nextElementSibling.textContent = "This page can run in your browser, but not from a file: serve the site, for example by python -m http.server.";
-  live.remove();
-} else if (live) live.addEventListener("click", () => import("./live/live.js"), { once: true });
+const runHere = document.querySelector("#live button");
+if (runHere && location.protocol === "file:") {
+  runHere.nextElementSibling.textContent = "This page can run in your browser, but not from a file: serve the site, for example by python -m http.server.";
+  runHere.remove();
+} else if (runHere) runHere.addEventListener("click", () => import("./live/live.js"), { once: true });
