@@ -11,7 +11,7 @@ pytest_plugins = ["livedocs.record"]
 pytest_collect_file = Sybil(PARSERS, pattern="*.rst", document_types={".rst": Page}).pytest()
 
 # Files with slow tests: these tests are distributed to several workers.
-SHARED_OUT = ("test_examples.py", "test_browser.py", "test_recipes.py")
+SHARED_OUT = ("test_examples.py", "test_browser.py", "test_live.py", "test_recipes.py")
 
 
 def pytest_collection_modifyitems(items):

@@ -2,7 +2,7 @@
 import { loadPyodide } from "./pyodide.mjs";
 
 const now = () => performance.timeOrigin + performance.now();
-let python, page, total, received = 0;
+let python, page, total, received = 0, told = 0;
 
 // Count what is fetched, for the progress. Pyodide fetches too.
 const fetchPlainly = self.fetch;
@@ -12,6 +12,8 @@ self.fetch = async (address, options) => {
   const count = async (reader) => {
     for (let chunk; !(chunk = await reader.read()).done; ) {
       received += chunk.value.length;
+      if (Math.floor((50 * received) / total) === told) continue;
+      told = Math.floor((50 * received) / total);
       postMessage({ progress: ["Fetching Python and Django (9 MB the first time)", Math.min(received / total, 1)] });
     }
   };

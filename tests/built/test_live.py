@@ -23,7 +23,18 @@ PAGES = sorted(
 POLICY = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; img-src 'self' data:"
 POLICY += "; style-src 'self' 'unsafe-inline'"
 #: For each page with blocks that a browser can't run, the reason for each of these blocks.
-NOT_HERE: dict[str, list[str]] = {}
+NOT_HERE = {
+    "patterns/combining.html": ["it needs threads that run at the same time"],
+    "patterns/shadowing-snapshot.html": ["it starts a process that runs beside others"],
+    "patterns/shadowing.html": [
+        "it needs the permissions of files",
+        "it runs a command as another user",
+    ],
+    "recipes/read-replica.html": [
+        "it starts a process that runs beside others",
+        "it uses the command kill",
+    ],
+}
 #: A page that runs in a few seconds, with files, queries, commands and an exercise.
 PAGE = "/patterns/functional.html"
 MINUTES = 60_000  # Milliseconds
