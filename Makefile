@@ -35,7 +35,7 @@ $(error There is no engine '$(ENGINE)': ENGINE is one of $(ENGINES))
 endif
 
 # The site is built after its pages have run, and tests/built checks the result. The pages that run in a
-# browser come last, one for each core, because other tests measure times.
+# browser come last, one for each core, because other tests measure times. LIVE=recipes runs only these of them.
 ifndef ENGINE
 test: $(READY) $(PYODIDE) ## run all checks, on SQLite and PostgreSQL, and build the site
 	$(BIN)/ruff check .
@@ -48,7 +48,7 @@ test: $(READY) $(PYODIDE) ## run all checks, on SQLite and PostgreSQL, and build
 	else echo "For this reason the pages were not run on PostgreSQL."; fi
 	$(build_site)
 	$(RUN) -rs tests/built --ignore tests/built/test_live.py
-	$(BIN)/python -m pytest -q -n 2 -rs tests/built/test_live.py
+	$(BIN)/python -m pytest -q -n 2 -rs $(if $(LIVE),-k $(LIVE)) tests/built/test_live.py
 else
 test: $(READY) suites ## with ENGINE=postgresql, mariadb or mixed: only the pages and the examples' tests, on that engine
 	$(RUN) -rs --engine=$(ENGINE) $(PAGES) examples tests/test_examples.py

@@ -206,6 +206,7 @@ function linked(text, block) {
 }
 
 function selectLine({ pre }, source, number) {
+  if (pre.querySelector("br")) pre.textContent = pre.innerText; // A browser's own line breaks.
   const lines = pre.innerText.split("\n");
   const at = number && !lines.some((text) => text.startsWith(">>>")) ? number - 1 : lines.findIndex((text) => source && text.includes(source));
   pre.focus();
