@@ -93,6 +93,7 @@ MISTAKES = {
     "no solution": (exercise(BEFORE), "add .. solution:: as the last part of the exercise"),
     "more after it": (exercise(BEFORE, AFTER, "\nMore.\n"), "an exercise ends with its solution"),
     "no file": (exercise(BEFORE[1:], AFTER), "1 blocks before the solution, and 2 in it"),
+    "only a check": (exercise(BEFORE[1:], AFTER[1:]), "1 blocks before the solution, and 1 in it"),
     "not checked": (exercise(BEFORE, AFTER[:1]), "2 blocks before the solution, and 1 in it"),
     "other prompts": (exercise(BEFORE, OTHER_CHECK), "change only the output"),
     "no prompts": (exercise(BEFORE[::-1], AFTER[::-1]), "copy the lines with >>> or $ into"),
