@@ -51,7 +51,7 @@ look.setAttribute("aria-controls", panel.id);
 const bar = make("section", { id: "live-bar" }, status, progress, make("div", {}, runAll, stop, look, save));
 bar.setAttribute("aria-label", "This page in your browser");
 
-let worker, answered, busy = false;
+let worker, answered, busy = false, mixed = false;
 const times = {};
 const say = (text, done) => {
   status.textContent = text;
@@ -78,6 +78,7 @@ function close(text) {
   worker?.terminate();
   worker = undefined;
   for (const block of blocks) block.ran = null;
+  mixed = false;
   answered?.reject(new Error("stopped"));
   setBusy(false);
   say(text, 0);
@@ -97,13 +98,19 @@ async function runFrom(index, last = blocks.length - 1) {
   setBusy(true);
   try {
     if (!worker) await open();
-    const changed = blocks.findIndex((block) => block.ran !== textOf(block));
+    // A single block runs in the state that there is. All else runs in the state that the page had there.
+    const alone = last === index && blocks[index].ran !== null;
     let next = index;
-    if (blocks[index].ran !== null || changed < index) next = await ask({ ask: "rewind", to: changed < 0 ? index : Math.min(index, changed) });
-    for (const block of blocks.slice(next)) block.ran = null;
+    if (!alone) {
+      const changed = blocks.findIndex((block) => block.ran !== textOf(block));
+      if (mixed || blocks[index].ran !== null || (changed >= 0 && changed < index))
+        next = await ask({ ask: "rewind", to: changed < 0 ? index : Math.min(index, changed) });
+      for (const block of blocks.slice(next)) block.ran = null;
+    }
+    mixed = alone;
     for (; next <= last; next++) {
       say(`${next < index ? "First again: b" : "B"}lock ${next + 1} of ${blocks.length}`, next / blocks.length);
-      await runBlock(blocks[next]);
+      await runBlock(blocks[next], alone);
     }
     sum();
     if (!panel.hidden) await fillPanel();
@@ -113,10 +120,11 @@ async function runFrom(index, last = blocks.length - 1) {
   setBusy(false);
 }
 
-async function runBlock(block) {
+async function runBlock(block, alone) {
   const began = performance.now(), text = textOf(block);
-  const results = await ask({ ask: "run", kind: block.kind, text, path: block.path, shown: block.shown, number: block.index + 1, goal: goalOf(block) });
-  block.ran = text;
+  const results = await ask({ ask: "run", kind: block.kind, text, path: block.path, shown: block.shown, number: block.index + 1, goal: goalOf(block), alone });
+  if (!alone) block.ran = text;
+  block.last = text;
   block.seconds = (performance.now() - began) / 1000;
   block.results = results;
   times.first ??= performance.timeOrigin + performance.now();
@@ -158,7 +166,7 @@ function edited(block) {
   const changed = isEdited(block);
   block.back.classList.toggle("live-changed", changed);
   block.pre.classList.toggle("live-changed", changed);
-  if (block.ran !== null && block.ran !== textOf(block)) setVerdict(block, "changed, and not run since", "");
+  if (block.last !== undefined && block.last !== textOf(block)) setVerdict(block, "changed, and not run since", "");
 }
 
 function setVerdict(block, text, kind) {
@@ -266,7 +274,7 @@ async function fillPanel() {
 }
 
 async function download() {
-  const late = blocks.find((block) => block.ran !== null && block.ran !== textOf(block));
+  const late = blocks.find((block) => block.last !== undefined && block.last !== textOf(block));
   if (late) return say(`Block ${late.index + 1} was changed after it ran. Run it, then download.`);
   setBusy(true);
   const url = URL.createObjectURL(new Blob([await ask({ ask: "zip" })], { type: "application/zip" }));

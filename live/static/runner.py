@@ -375,6 +375,7 @@ class Page:
     def run(self, given):
         block = json.loads(given)
         kind, text, self.number = block["kind"], block["text"], block["number"]
+        self.alone = block.get("alone")
         try:
             if kind in ("file", "part", "end"):
                 results = self.place(**block)
@@ -394,6 +395,9 @@ class Page:
         return json.dumps(results)
 
     def keep_snapshot(self):
+        """Keep the files as they are before a block, unless it runs alone, out of its order."""
+        if self.alone:
+            return
         index = self.number - 1
         self.snapshots[index] = f"/snapshots/{index}"
         copy_folder(self.folder, self.snapshots[index])
