@@ -219,7 +219,7 @@ Text.
    >>> 1
    1
 """
-MARK = r'<p class="livedocs [\w-]+">(.*?)</p>'
+MARK = r'<p class="livedocs [\w -]+">(.*?)</p>'
 
 
 def test_a_block_says_each_engine_that_ran_it(house):

@@ -66,7 +66,7 @@ def test_a_page_says_its_version_its_django_and_where_its_markdown_is(page):
     links = re.findall(r'<a href="([^"]+\.md)">This page as Markdown</a>', foot)
     assert links == re.findall(r'type="text/markdown" href="(.*?)"', html)
     assert ((SITE / page).parent / links[0]).samefile(SITE / f"{page}.md")
-    ran = re.findall(r'class="livedocs livedocs-run">Run on .*?; Django ([\d., and]+)<', html)
+    ran = re.findall(r'class="livedocs livedocs-run[^"]*">Run on .*?; Django ([\d., and]+)<', html)
     if ran:
         djangos = {re.match(r"\d+\.\d+", it)[0] for run in ran for it in run.split(" and ")}
         assert f"for Django {' and '.join(sorted(djangos))}, with which this page was run" in foot
