@@ -503,7 +503,9 @@ class Page:
             rest = ["-m", "django", *rest]
         elif not name.startswith("python"):
             raise NotHere(f"it uses the command {name}")
-        while rest[0] in ("-u", "-B", "-Wall") or rest[0].startswith("-W"):
+        if rest[0] == "-W" or "PYTHONHASHSEED" in (environment or {}):
+            raise NotHere("it starts Python with other options")
+        while rest[0] in ("-u", "-B", "-Wall"):
             rest.pop(0)
         module = rest[0] in ("-c", "-m")
         first = self.folder if module else os.path.dirname(os.path.join(self.folder, rest[0]))

@@ -34,6 +34,9 @@ NOT_HERE = {
         "it starts a process that runs beside others",
         "it uses the command kill",
     ],
+    "traps/migrations.html": ["it starts Python with other options"],
+    "traps/shards.html": ["it starts Python with other options"],
+    "traps/transactions.html": ["it needs threads that run at the same time"],
 }
 #: A page that runs in a few seconds, with files, queries, commands and an exercise.
 PAGE = "/patterns/functional.html"
