@@ -27,6 +27,7 @@ import multiprocessing
 import os
 import re
 import runpy
+import select
 import shutil
 import signal
 import subprocess
@@ -88,13 +89,13 @@ class Policy(asyncio.events._BaseDefaultEventLoopPolicy):
     _loop_factory = Loop
 
 
-def run_at_once(function, *arguments, ident=None):
-    """Run what a thread would run, to its end, with an identity and a context of its own."""
+def run_at_once(function, ident, context):
+    """Run what a thread would run, to its end, with the thread's identity and context."""
     loop = asyncio._get_running_loop()
     asyncio._set_running_loop(None)
-    before, get_ident.now = get_ident.now, ident or next(get_ident.all)
+    before, get_ident.now = get_ident.now, ident
     try:
-        return contextvars.Context().run(function, *arguments)
+        return context.run(function)
     finally:
         get_ident.now = before
         asyncio._set_running_loop(loop)
@@ -116,19 +117,20 @@ def start_thread(thread):
     thread._os_thread_handle = _thread._make_thread_handle(thread._ident)
     thread._started.set()
     if not thread.daemon:
-        run_at_once(run, ident=thread._ident)
+        run_at_once(run, thread._ident, contextvars.Context())
     thread._os_thread_handle._set_done()
 
 
 class Pool(concurrent.futures.Executor):
-    """A pool of threads that runs each call when it is submitted."""
+    """A pool of threads, in which the first thread runs each call when it is submitted."""
 
-    def __init__(self, *arguments, **options): ...
+    def __init__(self, *arguments, **options):
+        self.thread = next(get_ident.all), contextvars.Context()
 
     def submit(self, function, /, *arguments, **options):
         future = concurrent.futures.Future()
         try:
-            future.set_result(run_at_once(partial(function, *arguments, **options)))
+            future.set_result(run_at_once(partial(function, *arguments, **options), *self.thread))
         except Exception as error:
             future.set_exception(error)
         return future
@@ -180,6 +182,8 @@ def mend():
     multiprocessing.process.BaseProcess.start = refuse("it starts several processes")
     subprocess.Popen = refuse("it starts a process that runs beside others")
     subprocess.run = run_command
+    # Django's shell asks whether there is standard input, which here is a text.
+    select.select = lambda reads, writes, others, timeout=None: (reads, writes, [])
     os._exit, os.kill, os.geteuid = exit_at_once, kill, os.getuid
     SourceFileLoader.get_code = get_code
     # There is no time zone database. This is UTC's own file.
@@ -493,8 +497,11 @@ class Page:
             self.interpreter.end()
             self.interpreter = None
 
-    def child(self, argv, out, err, environment=None):
-        """Run a program to its end, as a process of its own. Return its exit status."""
+    def child(self, argv, out, err, environment=None, given=""):
+        """Run a program to its end, as a process of its own. Return its exit status.
+
+        ``given`` is its standard input.
+        """
         name, *rest = argv
         name = os.path.basename(name)
         if name == "sh" and rest[:1] == ["-c"]:
@@ -514,7 +521,7 @@ class Page:
         main, stdin = sys.modules["__main__"], sys.stdin
         try:
             with redirect_stdout(out), redirect_stderr(err):
-                sys.stdin = io.StringIO()
+                sys.stdin = io.StringIO(given)
                 return process.run(lambda: run_program(rest))
         finally:
             sys.modules["__main__"], sys.stdin = main, stdin
@@ -705,10 +712,13 @@ class Shell:
                 others = [word for word in words[1:] if not word.startswith("-")]
                 self.status = command(others, options, out, given) or 0
             else:
-                self.status = page.child(words, out, err, ENVIRONMENT | own)
+                self.status = page.child(words, out, err, ENVIRONMENT | own, given)
             if target:
                 with open(target, "w" if ">" in files else "a") as file:
                     file.write(out.getvalue())
+            if "2>" in files:
+                with open(files["2>"], "w") as file:
+                    file.write(err.getvalue())
         except OSError as error:
             print(f"{words[0]}: {error.filename}: {error.strerror}", file=err)
             self.status = 1
