@@ -53,7 +53,7 @@ def data(app: Sphinx, page: str, project: str) -> dict[str, str]:
     """Return what the script has to know: the project, and the files to fetch, with their size."""
     text = (ROOT / "docs" / f"{page}.rst").read_text()
     taken = taken_by(text) if project == NEW else [project]
-    more = ["pytest.zip"] if "pytest" in text else []
+    more = ["pytest.zip"] if "-m pytest" in text else []
     folder = app.outdir / FOLDER
     files = [folder / name for name in [*bundles.PYODIDE, "django.zip", *more]]
     return {

@@ -34,7 +34,7 @@ def available() -> Path | None:
 
 
 def write(folder: Path, scripts: Path) -> None:
-    """Write all files to a folder of the site, if they are not there."""
+    """Write all files to a folder of the site."""
     folder.mkdir(parents=True, exist_ok=True)
     with ZipFile(available()) as wheel:
         for name in PYODIDE:

@@ -63,7 +63,7 @@ const ask = (message) => new Promise((resolve, reject) => {
 });
 
 async function open() {
-  say("Fetching Python and Django (9 MB the first time)", 0);
+  say("Fetching Python and Django (8 MB the first time)", 0);
   worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
   worker.onmessage = ({ data }) => {
     if (data.progress) say(...[data.progress].flat());
@@ -130,6 +130,7 @@ async function runBlock(block, alone) {
   times.first ??= performance.timeOrigin + performance.now();
   show(block);
 }
+
 // What a block printed here, in place of the mark below it. The row has the height of the mark.
 function addRow(block) {
   const { pre, mark, index } = block, number = index + 1;

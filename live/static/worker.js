@@ -14,7 +14,7 @@ self.fetch = async (address, options) => {
       received += chunk.value.length;
       if (Math.floor((50 * received) / total) === told) continue;
       told = Math.floor((50 * received) / total);
-      postMessage({ progress: ["Fetching Python and Django (9 MB the first time)", Math.min(received / total, 1)] });
+      postMessage({ progress: ["Fetching Python and Django (8 MB the first time)", Math.min(received / total, 1)] });
     }
   };
   count(answer.clone().body.getReader()).catch(() => {});

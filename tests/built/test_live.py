@@ -40,7 +40,7 @@ NOT_HERE = {
 }
 #: A page that runs in a few seconds, with files, queries, commands and an exercise.
 PAGE = "/patterns/functional.html"
-MINUTES = 60_000  # Milliseconds
+LONGEST = 180_000  # Milliseconds for a page
 SHIFT = """new Promise((done) => new PerformanceObserver((list) => done(list.getEntries()
     .filter((entry) => !entry.hadRecentInput).reduce((sum, entry) => sum + entry.value, 0)))
     .observe({type: "layout-shift", buffered: true}) || setTimeout(() => done(0), 200))"""
@@ -97,7 +97,7 @@ def live(context, site):
 
 
 def ready(page):
-    page.wait_for_selector("html[data-live=ready]", timeout=3 * MINUTES, state="attached")
+    page.wait_for_selector("html[data-live=ready]", timeout=LONGEST, state="attached")
 
 
 def verdicts(page) -> list[tuple[str, str]]:
@@ -141,11 +141,9 @@ def test_every_block_prints_here_what_the_page_shows(live, path):
 
 def test_most_pages_with_a_project_offer_it():
     assert len(PAGES) >= 45
-    why = [
-        re.search(r"does not run in a browser, because (.*?)\.<", path.read_text())
-        for path in SITE.rglob("*.html")
-    ]
-    assert all(len(found[1].split()) > 3 for found in why if found)
+    sentence = re.compile(r"does not run in a browser, because (.*?)\.<")
+    why = [reason for path in SITE.rglob("*.html") for reason in sentence.findall(path.read_text())]
+    assert why and all(len(reason.split()) > 3 for reason in why)
 
 
 def test_a_change_is_seen_below_and_can_be_put_back(live):
@@ -154,9 +152,6 @@ def test_a_change_is_seen_below_and_can_be_put_back(live):
     assert page.get_attribute(f"#live-{number}", "aria-label").endswith(": you can change it")
     before = page.inner_text(f"#live-{number}")
     write(page, number, before.replace("def db_for_read(", "def db_for_reading("))
-    row = page.locator(f"#live-{number}").locator(
-        "xpath=ancestor::div[contains(@class,'highlight')][last()]"
-    )
     assert (
         "changed, and not run since" in page.locator(".live-verdict").nth(number - 1).text_content()
     )
@@ -174,7 +169,6 @@ def test_a_change_is_seen_below_and_can_be_put_back(live):
     page.locator(".live-row", has_text=f"Block {number}:").get_by_text("Run from here").click()
     ready(page)
     assert {kind for kind, _ in verdicts(page)} == {"right"}
-    assert row.count()
 
 
 def test_an_error_leads_to_its_line(live):
