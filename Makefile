@@ -48,7 +48,7 @@ test: $(READY) $(PYODIDE) ## run all checks, on SQLite and PostgreSQL, and build
 	else echo "For this reason the pages were not run on PostgreSQL."; fi
 	$(build_site)
 	$(RUN) -rs tests/built --ignore tests/built/test_live.py
-	$(BIN)/python -m pytest -q -n 2 -rs $(if $(LIVE),-k $(LIVE)) tests/built/test_live.py
+	$(BIN)/python -m pytest -q -n auto -rs $(if $(LIVE),-k $(LIVE)) tests/built/test_live.py
 else
 test: $(READY) suites ## with ENGINE=postgresql, mariadb or mixed: only the pages and the examples' tests, on that engine
 	$(RUN) -rs --engine=$(ENGINE) $(PAGES) examples tests/test_examples.py

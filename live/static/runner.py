@@ -9,6 +9,7 @@ import asyncio
 import atexit
 import concurrent.futures.thread
 import contextvars
+import copy
 import difflib
 import doctest
 import errno
@@ -36,10 +37,11 @@ import threading
 import traceback
 import types
 import warnings
+import weakref
 import zoneinfo
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from functools import partial
-from importlib.machinery import SourceFileLoader
+from importlib.machinery import PathFinder, SourceFileLoader
 
 import tqdm
 
@@ -185,7 +187,9 @@ def mend():
     # Django's shell asks whether there is standard input, which here is a text.
     select.select = lambda reads, writes, others, timeout=None: (reads, writes, [])
     os._exit, os.kill, os.geteuid = exit_at_once, kill, os.getuid
-    SourceFileLoader.get_code = get_code
+    os.register_at_fork = lambda **functions: None  # Nothing forks, and it would keep them.
+    sys.meta_path.insert(0, Libraries)
+    SourceFileLoader.get_code = lambda loader, name: Libraries.get_code(loader, name)
     # There is no time zone database. This is UTC's own file.
     block = b"TZif2" + bytes(31) + b"\0\0\0\1\0\0\0\4" + bytes(6) + b"UTC\0"
     os.makedirs("/usr/share/zoneinfo", exist_ok=True)
@@ -220,17 +224,29 @@ def run_command(args, stdout=None, stderr=None, env=None, check=False, **options
     return subprocess.CompletedProcess(args, status, *kept)
 
 
-compiled = {}
+class Libraries:
+    """Finds and compiles each module of a library once, because libraries do not change."""
+
+    names, specs, compiled = set(os.listdir(LIBRARIES)), {}, {}
+
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name.partition(".")[0] not in cls.names:
+            return None
+        if name not in cls.specs:
+            cls.specs[name] = PathFinder.find_spec(name, path)
+        return copy.copy(cls.specs[name])
+
+    @classmethod
+    def get_code(cls, loader, name):
+        if not loader.path.startswith(LIBRARIES):
+            return read_code(loader, name)
+        if loader.path not in cls.compiled:
+            cls.compiled[loader.path] = read_code(loader, name)
+        return cls.compiled[loader.path]
+
+
 read_code = SourceFileLoader.get_code
-
-
-def get_code(loader, name):
-    """Compile a module. The modules of libraries do not change, so each is compiled once."""
-    if not loader.path.startswith(LIBRARIES):
-        return read_code(loader, name)
-    if loader.path not in compiled:
-        compiled[loader.path] = read_code(loader, name)
-    return compiled[loader.path]
 
 
 # A process: modules, environment, and all else of which Python has one for each process.
@@ -251,6 +267,8 @@ def state_of_python():
         "filters": warnings.filters[:],
         "loggers": (dict(manager.loggerDict), logging.root.handlers[:], manager.disable),
         "signals": {number: signal.getsignal(number) for number in SIGNALS},
+        "threads": dict(threading._active),
+        "finalizers": dict(weakref.finalize._registry),
     }
 
 
@@ -269,7 +287,14 @@ def restore(state):
     logging.root.manager.loggerDict.update(loggers)
     for number, handler in state["signals"].items():
         signal.signal(number, handler)
-    importlib.invalidate_caches()
+    for registry, own in (
+        (threading._active, state["threads"]),
+        (weakref.finalize._registry, state["finalizers"]),
+    ):
+        registry.clear()
+        registry.update(own)
+    for path in [path for path in sys.path_importer_cache if path.startswith("/home/")]:
+        del sys.path_importer_cache[path]
 
 
 class Process:

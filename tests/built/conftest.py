@@ -13,39 +13,55 @@ from slides.to_pdf import find_chromium
 ROOT = Path(__file__).parents[2]
 
 
-class QuietHandler(SimpleHTTPRequestHandler):
+#: What the strictest hosts allow. Without wasm-unsafe-eval there is no WebAssembly.
+POLICY = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; img-src 'self' data:"
+POLICY += "; style-src 'self' 'unsafe-inline'"
+
+
+class Host(SimpleHTTPRequestHandler):
+    def end_headers(self):
+        # The tests of the deck wait for JavaScript that they give as a text, which needs eval.
+        if not self.path.startswith("/slides/"):
+            self.send_header("Content-Security-Policy", POLICY)
+        super().end_headers()
+
     def log_message(self, format, *arguments):
         pass
 
 
 @pytest.fixture(scope="session")
 def site():
-    """The address of the built site, without a final slash. The deck is in ``/slides``."""
+    """The address of the built site, without a final slash. The deck is in ``/slides``.
+
+    The server sends a strict Content-Security-Policy with all pages but the deck.
+    """
     folder = ROOT / "_build" / "site"
     if not (folder / "index.html").exists():
         pytest.fail("there is no built site: run make site first")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=folder))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Host, directory=folder))
     Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
 
 
 @pytest.fixture(scope="session")
-def browser():
-    """Chromium, controlled by Playwright. Without Chromium the test is skipped."""
+def chromium():
+    """Playwright's Chromium, and the options to start it. Without Chromium the test is skipped."""
     executable = find_chromium()
     if executable is None:
         pytest.skip("no Chromium to look at the site with: on Debian, apt install chromium")
+    # The sandbox does not work as root. The other options prevent network access.
+    arguments = ["--no-sandbox", "--disable-background-networking", "--disable-component-update"]
     with sync_playwright() as playwright:
-        # The sandbox does not work as root. The other options prevent network access.
-        arguments = [
-            "--no-sandbox",
-            "--disable-background-networking",
-            "--disable-component-update",
-        ]
-        browser = playwright.chromium.launch(executable_path=executable, args=arguments)
-        yield browser
-        browser.close()
+        yield playwright.chromium, {"executable_path": executable, "args": arguments}
+
+
+@pytest.fixture(scope="session")
+def browser(chromium):
+    kind, options = chromium
+    browser = kind.launch(**options)
+    yield browser
+    browser.close()
 
 
 @pytest.fixture
