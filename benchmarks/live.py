@@ -70,7 +70,7 @@ def in_cpython(name):
 
 
 def main():
-    if not (SITE / "_static" / "live" / "runner.py").exists():
+    if not (SITE / "_static" / "live" / "runner.zip").exists():
         sys.exit("live: there is no built site with Pyodide. Run: make site")
     handler = partial(Quiet, directory=SITE)
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)

@@ -1,7 +1,7 @@
 """A page that runs in the reader's own browser: the button, and the files that it needs.
 
 The page's HTML is the source of the blocks. ``static/live.js`` sends them to a worker, in which
-Pyodide runs ``static/runner.py`` with Django and a copy of the page's project. Nothing of this is
+Pyodide runs ``runner`` with Django and a copy of the page's project. Nothing of this is
 fetched before the reader presses the button.
 """
 
@@ -55,7 +55,7 @@ def data(app: Sphinx, page: str, project: str) -> dict[str, str]:
     taken = taken_by(text) if project == NEW else [project]
     more = ["pytest.zip"] if "-m pytest" in text else []
     folder = app.outdir / FOLDER
-    files = [folder / name for name in [*bundles.PYODIDE, "django.zip", *more]]
+    files = [folder / name for name in [*bundles.PYODIDE, "django.zip", "runner.zip", *more]]
     return {
         "project": "page" if project == NEW else project,
         "zips": " ".join(relative_uri(f"{FOLDER}/live.js", zip_path(name)) for name in taken),

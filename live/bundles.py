@@ -16,6 +16,7 @@ PYODIDE = ["pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.
 #: What the examples use, and what their tests use.
 PACKAGES = {
     "django.zip": ["django", "asgiref", "sqlparse", "tqdm"],
+    "runner.zip": ["live.runner"],
     "pytest.zip": ["pytest", "_pytest", "py", "pluggy", "iniconfig", "packaging", "pygments"]
     + ["pytest_django"],
 }

@@ -24,7 +24,8 @@ const fetched = async (name) => new Uint8Array(await (await fetch(new URL(name, 
 
 async function open({ project, zips, more, bytes }) {
   total = bytes;
-  const names = ["django.zip", ...more, "runner.py", ...zips];
+  const packages = ["django.zip", "runner.zip", ...more];
+  const names = [...packages, ...zips];
   const files = Promise.all(names.map(fetched));
   python = await loadPyodide({
     // Without this, Pyodide asks another host for its list of packages.
@@ -33,13 +34,12 @@ async function open({ project, zips, more, bytes }) {
   });
   postMessage({ progress: "Unpacking Django" });
   const contents = new Map((await files).map((content, index) => [names[index], content]));
-  for (const name of ["django.zip", ...more])
+  for (const name of packages)
     python.unpackArchive(contents.get(name), "zip", { extractDir: "/lib/python3.14/site-packages" });
   python.FS.mkdirTree("/home/Downloads");
   for (const name of zips) python.FS.writeFile(`/home/Downloads/${name.split("/").pop()}`, contents.get(name));
   const unpacked = now();
-  python.runPython(new TextDecoder().decode(contents.get("runner.py")), { filename: "runner.py" });
-  page = python.globals.get("Page")(project);
+  page = python.pyimport("runner.page").Page(project);
   return unpacked;
 }
 

@@ -220,12 +220,31 @@ def test_an_endless_loop_can_be_stopped_and_the_changes_stay(live):
     assert {kind for kind, _ in verdicts(page)} == {"right"}
 
 
+#: An alias that only the interpreter has, and locks, which in a browser are the runner's own.
+TRIED = """\
+>>> from django.core.files import locks
+>>> from django.db import connections
+>>> connections.settings["made"] = {**connections.settings["other"]}
+>>> first, second = open("lock", "w"), open("lock", "w")
+>>> [locks.lock(file, locks.LOCK_EX | locks.LOCK_NB) for file in (first, first, second)]
+[True, True, False]
+>>> first.close()
+>>> locks.lock(second, locks.LOCK_EX | locks.LOCK_NB)
+True
+"""
+
+
 def test_the_databases_can_be_looked_into(live):
     page = live(SMALL)
+    number = number_of(page, ">>> asked(Group(")
+    write(page, number, TRIED)
+    page.keyboard.press("Control+Enter")
+    ready(page)
+    assert verdicts(page)[number - 1][0] == "right"
     page.get_by_role("button", name="Databases").click()
     ready(page)
     panel = page.locator("#live-databases")
-    assert panel.locator("> details > summary").all_text_contents() == ["default", "other"]
+    assert panel.locator("> details > summary").all_text_contents() == ["default", "other", "made"]
     table = panel.locator("details details", has_text="auth_group:").first
     assert re.match(r"auth_group: \d+ rows?", table.locator("summary").text_content())
     table.locator("summary").click()
