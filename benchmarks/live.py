@@ -1,7 +1,7 @@
 """How long a page takes in a browser, compared with the page's own run, in one go.
 
 Needs the built site (``make site``) and Chromium. Run it with the site's environment:
-``.venv/3.11/bin/python -m benchmarks.live``. For each page, one browser without a cache opens the
+``.venv/3.11/bin/python -m benchmarks.live``. For each page, a browser with a new profile opens the
 page and presses the button, then opens it again with a warm cache. Then pytest runs the same page
 on SQLite, with the same machine and Django.
 """
@@ -77,17 +77,18 @@ def main():
     Thread(target=server.serve_forever, daemon=True).start()
     results = {}
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=find_chromium(), args=["--no-sandbox"] if os.geteuid() == 0 else []
-        )
+        options = {"executable_path": find_chromium()}
+        if os.geteuid() == 0:
+            options["args"] = ["--no-sandbox"]
         for name in PAGES:
             address = f"http://127.0.0.1:{server.server_port}/{name}.html"
             cold, warm, plain = [], [], []
             for _ in range(ROUNDS):
-                context = browser.new_context()
-                cold.append(in_browser(context, address))
-                warm.append(in_browser(context, address))
-                context.close()
+                with TemporaryDirectory() as profile:
+                    context = playwright.chromium.launch_persistent_context(profile, **options)
+                    cold.append(in_browser(context, address))
+                    warm.append(in_browser(context, address))
+                    context.close()
                 plain.append(in_cpython(name))
             results[name] = {
                 "first output / Pyodide loaded and unpacked, cold": ratio(cold, 1, 0),
@@ -103,7 +104,6 @@ def main():
             print(
                 name, *(f"  {line}: {figure}" for line, figure in results[name].items()), sep="\n"
             )
-        browser.close()
     server.shutdown()
     save("live", versions_of(PACKAGES), results)
 
