@@ -20,6 +20,10 @@ def run(folder, argv, out, err, environment=None, given=""):
         rest = ["-m", "django", *rest]
     elif not name.startswith("python"):
         raise NotHere(f"it uses the command {name}")
+    if not rest:
+        raise NotHere("it starts Python's own prompt: write Python in a block of its own")
+    if "runserver" in rest:
+        raise NotHere("it starts a server")
     environment = environment or ENVIRONMENT
     if rest[0] == "-W" or "PYTHONHASHSEED" in environment:
         raise NotHere("it starts Python with other options")

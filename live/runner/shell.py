@@ -12,11 +12,15 @@ from runner.mends import NotHere
 from runner.process import ENVIRONMENT
 
 WORD = r"""(?:\\.|'[^']*'|"(?:\\.|[^"\\])*"|\$\([^()]*\)|[^\s;&|<>'"\\])+"""
-TOKEN = re.compile(rf"\s*?(\n|;|&&|&|\||2>&1|2>|>>|>|<<\d+|<|{WORD})", re.DOTALL)
+TOKEN = re.compile(rf"\s*?(\n|;|&&|&|\|\||\||2>&1|2>|>>|>|<<\d+|<|{WORD})", re.DOTALL)
 PART = re.compile(r"""\\(.)|'([^']*)'|"((?:\\.|[^"\\])*)"|([^'"\\]+)""", re.DOTALL)
 VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+|\?)|\(([^()]*)\))")
 LOOP = re.compile(r"for (\w+) in ([^;\n]*)[;\n]\s*do\s(.*?)\bdone\b", re.DOTALL)
 HERE = re.compile(r"<<\s*('?)(\w+)'?(.*?)\n(.*?)\n\2(?=\n|\Z)", re.DOTALL)
+
+#: The options that each command has here.
+OPTIONS = {"cp": "-r", "grep": "-[Eqv]", "mkdir": "-p", "mv": "-f", "rm": "-r|-f|-rf", "sh": "-c"}
+OPTIONS |= {"sed": r"-i.*", "tail": r"-n\d*|-\d+"}
 
 
 class Shell:
@@ -85,6 +89,8 @@ class Shell:
                     return
             elif token == "&":
                 raise NotHere("it starts a process that runs beside others")
+            elif token == "||":
+                raise NotHere("this small shell has no ||")
             elif token.startswith("<<"):
                 given = texts[int(token[2:])]
             elif token == "<":
@@ -129,6 +135,9 @@ class Shell:
         if command := getattr(self, f"do_{words[0]}", None):
             options = [word for word in words[1:] if word.startswith("-")]
             others = [word for word in words[1:] if not word.startswith("-")]
+            for option in options:
+                if not re.fullmatch(OPTIONS.get(words[0], ""), option):
+                    raise NotHere(f"this small shell's {words[0]} has no option {option}")
             return command(others, options, out, given) or 0
         return programs.run(self.folder, words, out, err, environment, given)
 
@@ -140,6 +149,11 @@ class Shell:
 
     def do_cat(self, words, options, out, given):
         out.write("".join(map(read, words)) or given)
+
+    def do_ls(self, words, options, out, given):
+        for word in words or ["."]:
+            names = os.listdir(word) if not os.path.isfile(word) else [word]
+            print(*sorted(name for name in names if name[0] != "."), sep="\n", file=out)
 
     def do_cp(self, words, options, out, given):
         *sources, target = words
@@ -159,9 +173,9 @@ class Shell:
 
     def do_rm(self, words, options, out, given):
         for word in words:
-            if os.path.isdir(word):
+            if os.path.isdir(word) and options and "r" in options[0]:
                 shutil.rmtree(word)
-            elif os.path.exists(word) or "-f" not in options:
+            elif os.path.exists(word) or not options:
                 os.remove(word)
 
     def do_mkdir(self, words, options, out, given):
@@ -188,8 +202,10 @@ class Shell:
         if "-E" not in options:
             pattern = re.sub(r"([|+?(){}])", r"\\\1", pattern)
         text = "".join(map(read, files)) or given
-        lines = [line for line in text.splitlines() if re.search(pattern, line)]
-        print(*lines, sep="\n", end="\n" if lines else "", file=out)
+        without = "-v" in options
+        lines = [line for line in text.splitlines() if bool(re.search(pattern, line)) != without]
+        if lines and "-q" not in options:
+            print(*lines, sep="\n", file=out)
         return not lines
 
     def do_tail(self, words, options, out, given):

@@ -204,6 +204,33 @@ def test_a_file_s_error_leads_to_the_block_of_the_file(live):
     assert links.filter(has_text=f"(block {number})").count() > 0
 
 
+#: Commands that a reader may try, and what the block's output then is.
+COMMANDS = {
+    "ls manage.py products/migrations": "manage.py\n0001_initial.py\n__init__.py\n",
+    "ls nowhere": "ls: nowhere: No such file or directory\n",
+    "cat manage.py | grep -n os": "this small shell's grep has no option -n\n",
+    "echo one | grep -v two": "one\n",
+    "rm shop": "rm: shop: Is a directory\n",
+    "python manage.py nothing": "Unknown command: 'nothing'\nType 'manage.py help' for usage.\n",
+    "python manage.py check || echo no": "this small shell has no ||\n",
+    "python manage.py runserver": "it starts a server\n",
+    "python": "it starts Python's own prompt: write Python in a block of its own\n",
+    "sqlite3 default.sqlite3": "it uses the command sqlite3\n",
+}
+
+
+def test_a_command_that_is_not_here_says_so(live):
+    page = live(SMALL)
+    number = number_of(page, "$ python manage.py migrate")
+    found = {}
+    for command in COMMANDS:
+        write(page, number, f"$ {command}\n")
+        page.keyboard.press("Control+Enter")
+        ready(page)
+        found[command] = page.text_content(f"#live-output-{number}")
+    assert found == COMMANDS
+
+
 def test_an_endless_loop_can_be_stopped_and_the_changes_stay(live):
     page = live(SMALL)
     number = number_of(page, ">>> asked(Group(")
