@@ -20,10 +20,12 @@ from runner import mends
 
 ENVIRONMENT = {"COLUMNS": "80", "HOME": "/home", "LC_ALL": "C.UTF-8", "PATH": "/bin", "TZ": "UTC"}
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+#: What all processes share: Python's own modules and this package.
+OWN = {"runner", *sys.stdlib_module_names}
 
 
 def is_shared(module):
-    return module in SHARED or module.partition(".")[0] in {"runner", *sys.stdlib_module_names}
+    return module in SHARED or module.partition(".")[0] in OWN
 
 
 def state_of_python():
