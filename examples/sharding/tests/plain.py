@@ -7,9 +7,11 @@ globals().update(vars(import_module(os.environ["PLAIN_OF"])))
 
 SHARDS = []
 DATABASE_ROUTERS = os.environ["PLAIN_ROUTERS"].split()
-# The test databases of these settings must not be those of the test run that starts this one.
+# The test databases of these settings must not be those of the test run that starts this one, nor
+# those of another worker of pytest-xdist.
+END = f"plain_{os.environ.get('PYTEST_XDIST_WORKER', '')}"
 DATABASES = {  # noqa: F821
-    alias: database | {"NAME": f"{database['NAME']}_plain"}
+    alias: database | {"NAME": f"{database['NAME']}_{END}"}
     for alias, database in (("default", DATABASES["default"]), ("customers", DATABASES["shard0"]))  # noqa: F821
 }
 
