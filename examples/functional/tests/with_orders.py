@@ -11,3 +11,6 @@ for database in DATABASES.values():
         # Several processes write, and each COMMIT would wait for the disk.
         pragmas = "PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF"
         database["OPTIONS"] = {"timeout": 30, "init_command": pragmas}
+    else:
+        # These test databases must not be those of the test run that starts this one.
+        database["TEST"] = database["TEST"] | {"NAME": f"test_{database['NAME']}_orders"}
