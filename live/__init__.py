@@ -53,13 +53,13 @@ def data(app: Sphinx, page: str, project: str) -> dict[str, str]:
     """Return what the script has to know: the project, and the files to fetch, with their size."""
     text = (ROOT / "docs" / f"{page}.rst").read_text()
     taken = taken_by(text) if project == NEW else [project]
-    more = ["pytest.zip"] if "-m pytest" in text else []
+    packages = ["django.zip", "runner.zip"] + ["pytest.zip"] * ("-m pytest" in text)
     folder = app.outdir / FOLDER
-    files = [folder / name for name in [*bundles.PYODIDE, "django.zip", "runner.zip", *more]]
+    files = [folder / name for name in [*bundles.PYODIDE, *packages]]
     return {
         "project": "page" if project == NEW else project,
         "zips": " ".join(relative_uri(f"{FOLDER}/live.js", zip_path(name)) for name in taken),
-        "more": " ".join(more),
+        "packages": " ".join(packages),
         "bytes": str(sum(file.stat().st_size for file in files if file.suffix != ".mjs")),
     }
 

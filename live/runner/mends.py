@@ -159,9 +159,9 @@ get_ident.now, get_ident.all = 1, itertools.count(2)
 
 
 class Libraries:
-    """Finds and compiles each module of a library once, because libraries do not change."""
+    """Finds each module of a library once, because libraries do not change."""
 
-    names, specs, compiled = set(os.listdir(LIBRARIES)), {}, {}
+    names, specs = set(os.listdir(LIBRARIES)), {}
 
     @classmethod
     def find_spec(cls, name, path=None, target=None):
@@ -171,16 +171,18 @@ class Libraries:
             cls.specs[name] = PathFinder.find_spec(name, path)
         return copy.copy(cls.specs[name])
 
-    @classmethod
-    def get_code(cls, loader, name):
-        if not loader.path.startswith(LIBRARIES):
-            return read_code(loader, name)
-        if loader.path not in cls.compiled:
-            cls.compiled[loader.path] = read_code(loader, name)
-        return cls.compiled[loader.path]
 
-
+compiled = {}
 read_code = SourceFileLoader.get_code
+
+
+def get_code(loader, name):
+    """Compile each module of a library once."""
+    if not loader.path.startswith(LIBRARIES):
+        return read_code(loader, name)
+    if loader.path not in compiled:
+        compiled[loader.path] = read_code(loader, name)
+    return compiled[loader.path]
 
 
 def apply():
@@ -203,7 +205,7 @@ def apply():
     os._exit, os.kill, os.geteuid = exit_at_once, kill, os.getuid
     os.register_at_fork = lambda **functions: None  # Nothing forks, and it would keep them.
     sys.meta_path.insert(0, Libraries)
-    SourceFileLoader.get_code = lambda loader, name: Libraries.get_code(loader, name)
+    SourceFileLoader.get_code = get_code
     # There is no time zone database. This is UTC's own file.
     block = b"TZif2" + bytes(31) + b"\0\0\0\1\0\0\0\4" + bytes(6) + b"UTC\0"
     os.makedirs("/usr/share/zoneinfo", exist_ok=True)

@@ -9,10 +9,10 @@ import traceback
 from contextlib import redirect_stderr, redirect_stdout
 
 from runner.mends import LIBRARIES, Exit, NotHere
-from runner.process import ENVIRONMENT, Process
+from runner.process import Process
 
 
-def run(folder, argv, out, err, environment=None, given=""):
+def run(folder, argv, out, err, environment, given=""):
     """Run a program in a folder, with an environment and a standard input. Return its status."""
     name, *rest = argv
     name = os.path.basename(name)
@@ -24,7 +24,6 @@ def run(folder, argv, out, err, environment=None, given=""):
         raise NotHere("it starts Python's own prompt: write Python in a block of its own")
     if "runserver" in rest:
         raise NotHere("it starts a server")
-    environment = environment or ENVIRONMENT
     if rest[0] == "-W" or "PYTHONHASHSEED" in environment:
         raise NotHere("it starts Python with other options")
     while rest[0] in ("-u", "-B", "-Wall"):

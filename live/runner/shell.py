@@ -19,8 +19,16 @@ LOOP = re.compile(r"for (\w+) in ([^;\n]*)[;\n]\s*do\s(.*?)\bdone\b", re.DOTALL)
 HERE = re.compile(r"<<\s*('?)(\w+)'?(.*?)\n(.*?)\n\2(?=\n|\Z)", re.DOTALL)
 
 #: The options that each command has here.
-OPTIONS = {"cp": "-r", "grep": "-[Eqv]", "mkdir": "-p", "mv": "-f", "rm": "-r|-f|-rf", "sh": "-c"}
-OPTIONS |= {"sed": r"-i.*", "tail": r"-n\d*|-\d+"}
+OPTIONS = {
+    "cp": "-r",
+    "grep": "-[Eqv]",
+    "mkdir": "-p",
+    "mv": "-f",
+    "rm": "-r|-f|-rf",
+    "sed": "-i.*",
+    "sh": "-c",
+    "tail": r"-n\d*|-\d+",
+}
 
 
 class Shell:

@@ -1,7 +1,7 @@
 // A page that runs in the reader's browser. Fetched when the reader presses the button.
 const live = document.getElementById("live");
 const button = live.querySelector("button");
-const { project, zips, more, bytes } = live.dataset;
+const { project, zips, packages, bytes } = live.dataset;
 const make = (name, properties = {}, ...children) => {
   const element = Object.assign(document.createElement(name), properties);
   element.append(...children);
@@ -71,7 +71,7 @@ async function open() {
     else answered.resolve(data.answer);
   };
   worker.onerror = (event) => answered.reject(new Error(event.message || "the worker did not load"));
-  times.unpacked = await ask({ ask: "open", project, zips: zips.split(" ").filter(Boolean), more: more.split(" ").filter(Boolean), bytes: Number(bytes) });
+  times.unpacked = await ask({ ask: "open", project, zips: zips.split(" ").filter(Boolean), packages: packages.split(" "), bytes: Number(bytes) });
 }
 
 function close(text) {

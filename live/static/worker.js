@@ -22,9 +22,8 @@ self.fetch = async (address, options) => {
 };
 const fetched = async (name) => new Uint8Array(await (await fetch(new URL(name, import.meta.url))).arrayBuffer());
 
-async function open({ project, zips, more, bytes }) {
+async function open({ project, zips, packages, bytes }) {
   total = bytes;
-  const packages = ["django.zip", "runner.zip", ...more];
   const names = [...packages, ...zips];
   const files = Promise.all(names.map(fetched));
   python = await loadPyodide({

@@ -13,4 +13,4 @@ for database in DATABASES.values():
         database["OPTIONS"] = {"timeout": 30, "init_command": pragmas}
     else:
         # These test databases must not be those of the test run that starts this one.
-        database["TEST"] = database["TEST"] | {"NAME": f"test_{database['NAME']}_orders"}
+        database["TEST"] = database.get("TEST", {}) | {"NAME": f"test_{database['NAME']}_orders"}
