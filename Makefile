@@ -113,7 +113,7 @@ pictures/hints/django-%.json: FORCE | usable
 FORCE:
 
 pdf: site ## print the deck and a handout with its notes as PDF files, which the site then links to
-	$(BIN)/python slides/to_pdf.py $(SITE)/slides
+	$(BIN)/python -m slides.to_pdf $(SITE)/slides
 	$(BUILD) -t pdf -n -W --keep-going -b html -d _build/doctrees/site docs $(SITE)
 
 epub: $(READY) ## build the site as a book, with the marks of the last run

@@ -6,7 +6,6 @@ fetched before the reader presses the button.
 """
 
 from html import escape
-from pathlib import Path
 
 from sphinx.application import Sphinx
 from sphinx.util.osutil import relative_uri
@@ -15,7 +14,6 @@ from live import bundles
 from livedocs.session import NEW, ROOT
 from livedocs.zips import taken_by, zip_path
 
-STATIC = Path(__file__).parent / "static"
 #: The folder of the files on the site.
 FOLDER = "_static/live"
 BUTTON = (
@@ -28,7 +26,7 @@ ABSENT = '<p id="live" class="live">This page does not run in a browser, because
 
 def write_files(app: Sphinx) -> None:
     if app.builder.name == "html" and bundles.available():
-        bundles.write(app.outdir / FOLDER, STATIC)
+        bundles.write(app.outdir / FOLDER)
 
 
 def offer(app: Sphinx, page: str, template: str, context: dict, doctree) -> None:

@@ -7,8 +7,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
+from live.compiled import compile_zips
 from livedocs.session import ROOT
 
+STATIC = Path(__file__).parent / "static"
 #: Where ``make site`` stores the wheel of ``live/requirements.txt``.
 WHEELS = ROOT / "_build" / "pyodide"
 #: Pyodide's files, which are the same as in its own package.
@@ -34,16 +36,18 @@ def available() -> Path | None:
     return next(WHEELS.glob("*.whl"), None)
 
 
-def write(folder: Path, scripts: Path) -> None:
-    """Write all files to a folder of the site."""
+def write(folder: Path, compiled: bool = True) -> None:
+    """Write all files to a folder of the site. The zips are compiled if there is Chromium."""
     folder.mkdir(parents=True, exist_ok=True)
     with ZipFile(available()) as wheel:
         for name in PYODIDE:
             (folder / name).write_bytes(wheel.read(f"flet_web/web/pyodide/{name}"))
-    for script in scripts.iterdir():
+    for script in STATIC.iterdir():
         shutil.copy(script, folder)
     for name, packages in PACKAGES.items():
         write_packages(folder / name, packages)
+    if compiled:
+        compile_zips(folder, ["python_stdlib.zip", *PACKAGES], WHEELS)
 
 
 def write_packages(path: Path, packages: list[str]) -> None:

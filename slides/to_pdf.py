@@ -1,24 +1,18 @@
 """Prints the deck with a headless Chromium: one page for each slide, and a handout with the notes.
 
-``python slides/to_pdf.py FOLDER`` writes ``slides.pdf`` and ``handout.pdf`` into FOLDER, where the
+``python -m slides.to_pdf FOLDER`` writes ``slides.pdf`` and ``handout.pdf`` into FOLDER, where the
 deck was built.
 """
 
-import os
 import re
-import shutil
 import sys
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
+from live.browser import ARGUMENTS, find_chromium
+
 HANDOUT = Path(__file__).parent / "handout.css"
-
-
-def find_chromium() -> str | None:
-    """Return the path of Chromium: from ``CHROMIUM``, or else the system's."""
-    return next(filter(None, map(shutil.which, (os.environ.get("CHROMIUM", ""), *NAMES))), None)
 
 
 def print_deck(browser: Browser, deck: Path, folder: Path) -> int:
@@ -61,8 +55,7 @@ def main(folder: str) -> None:
     if chromium is None:
         sys.exit("Chromium is not installed. On Debian and Ubuntu: apt install chromium.")
     with sync_playwright() as playwright:
-        # The sandbox needs a user who isn't root.
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         try:
             slides = print_deck(browser, deck, deck)
         except ValueError as error:

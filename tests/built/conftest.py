@@ -1,14 +1,11 @@
 """The built site, and a browser that opens it."""
 
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 from playwright.sync_api import sync_playwright
 
-from slides.to_pdf import find_chromium
+from live.browser import ARGUMENTS, Handler, find_chromium, serving
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,15 +15,12 @@ POLICY = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; img-src 'sel
 POLICY += "; style-src 'self' 'unsafe-inline'"
 
 
-class Host(SimpleHTTPRequestHandler):
+class Host(Handler):
     def end_headers(self):
         # The tests of the deck wait for JavaScript that they give as a text, which needs eval.
         if not self.path.startswith("/slides/"):
             self.send_header("Content-Security-Policy", POLICY)
         super().end_headers()
-
-    def log_message(self, format, *arguments):
-        pass
 
 
 @pytest.fixture(scope="session")
@@ -38,10 +32,8 @@ def site():
     folder = ROOT / "_build" / "site"
     if not (folder / "index.html").exists():
         pytest.fail("there is no built site: run make site first")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Host, directory=folder))
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
+    with serving(folder, Host) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")
@@ -50,10 +42,8 @@ def chromium():
     executable = find_chromium()
     if executable is None:
         pytest.skip("no Chromium to look at the site with: on Debian, apt install chromium")
-    # The sandbox does not work as root. The other options prevent network access.
-    arguments = ["--no-sandbox", "--disable-background-networking", "--disable-component-update"]
     with sync_playwright() as playwright:
-        yield playwright.chromium, {"executable_path": executable, "args": arguments}
+        yield playwright.chromium, {"executable_path": executable, "args": ARGUMENTS}
 
 
 @pytest.fixture(scope="session")
