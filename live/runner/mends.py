@@ -17,12 +17,14 @@ import select
 import subprocess
 import sys
 import threading
+import time
 import types
 import zoneinfo
 from contextlib import suppress
 from functools import partial
 from importlib.machinery import PathFinder, SourceFileLoader
 
+import js
 import tqdm
 
 LIBRARIES = "/lib/python3.14/site-packages/"
@@ -50,10 +52,17 @@ def pbkdf2_hmac(name, password, salt, iterations, dklen=None):
         whole += total.to_bytes(len(last), "big")
 
 
-class Loop(asyncio.BaseEventLoop):
-    """An event loop without sockets: there is never anything to wait for."""
+def sleep(seconds):
+    """Let the clocks move ahead, because nothing else could run in the meantime."""
+    if seconds < 0:
+        raise ValueError("sleep length must be non-negative")
+    js.sleep(seconds)
 
-    _selector = types.SimpleNamespace(select=lambda timeout: [])
+
+class Loop(asyncio.BaseEventLoop):
+    """An event loop without sockets: there is only time to wait for."""
+
+    _selector = types.SimpleNamespace(select=lambda timeout: sleep(timeout or 0))
 
     def _process_events(self, events): ...
     def _write_to_self(self): ...
@@ -188,6 +197,7 @@ def get_code(loader, name):
 def apply():
     fcntl.flock = flock
     hashlib.pbkdf2_hmac = pbkdf2_hmac
+    time.sleep = sleep
     tqdm.tqdm.monitor_interval = 0  # Its monitor is a thread.
     asyncio._set_running_loop(None)
     asyncio.events._set_event_loop_policy(Policy())
