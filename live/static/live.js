@@ -51,6 +51,7 @@ look.setAttribute("aria-controls", panel.id);
 const bar = make("section", { id: "live-bar" }, status, progress, make("div", {}, runAll, stop, look, save));
 bar.setAttribute("aria-label", "This page in your browser");
 
+const FETCHING = "Fetching Python and Django (13 MB the first time)";
 let worker, answered, busy = false, mixed = false;
 const times = {};
 const say = (text, done) => {
@@ -63,10 +64,11 @@ const ask = (message) => new Promise((resolve, reject) => {
 });
 
 async function open() {
-  say("Fetching Python and Django (8 MB the first time)", 0);
+  say(FETCHING, 0);
   worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
   worker.onmessage = ({ data }) => {
-    if (data.progress) say(...[data.progress].flat());
+    if (data.fetched) say(FETCHING, data.fetched);
+    else if (data.doing) say(data.doing);
     else if (data.failed) answered.reject(new Error(data.failed));
     else answered.resolve(data.answer);
   };

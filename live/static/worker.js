@@ -21,7 +21,7 @@ self.fetch = async (address, options) => {
       received += chunk.value.length;
       if (Math.floor((50 * received) / total) === told) continue;
       told = Math.floor((50 * received) / total);
-      postMessage({ progress: ["Fetching Python and Django (8 MB the first time)", Math.min(received / total, 1)] });
+      postMessage({ fetched: Math.min(received / total, 1) });
     }
   };
   count(answer.clone().body.getReader()).catch(() => {});
@@ -38,7 +38,7 @@ async function open({ project, zips, packages, bytes }) {
     lockFileContents: { info: { arch: "wasm32", platform: "emscripten", python: "3.14.0", abi_version: "2026_0" }, packages: {} },
     checkAPIVersion: false,
   });
-  postMessage({ progress: "Unpacking Django" });
+  postMessage({ doing: "Unpacking Django" });
   const contents = new Map((await files).map((content, index) => [names[index], content]));
   for (const name of packages)
     python.unpackArchive(contents.get(name), "zip", { extractDir: "/lib/python3.14/site-packages" });

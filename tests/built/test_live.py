@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from looks import audit
 
+from live.bundles import PACKAGES
+
 ROOT = Path(__file__).parents[2]
 SITE = ROOT / "_build" / "site"
 BUTTON = re.compile('<div id="live"[^>]* data-')
@@ -177,6 +179,16 @@ def test_most_pages_with_a_project_offer_it():
     assert why and all(len(reason.split()) > 3 for reason in why)
 
 
+def test_python_and_the_packages_are_compiled():
+    def names(name, end):
+        with zipfile.ZipFile(SITE / "_static" / "live" / name) as archive:
+            return [path for path in archive.namelist() if path.endswith(end)]
+
+    assert names("python_stdlib.zip", ".pyc") and not names("python_stdlib.zip", ".py")
+    for name in PACKAGES:
+        assert len(names(name, ".cpython-314.pyc")) == len(names(name, ".py")) > 0
+
+
 def test_a_change_is_seen_below_and_can_be_put_back(live):
     page = live(SMALL)
     number = number_of(page, "def asked(result=None):")
@@ -277,7 +289,7 @@ def test_an_endless_loop_can_be_stopped_and_the_changes_stay(live):
     assert {kind for kind, _ in verdicts(page)} == {"right"}
 
 
-#: An alias that only the interpreter has, and locks, which in a browser are the runner's own.
+#: An alias that only the interpreter has, and locks and sleep, which in a browser are our own.
 TRIED = """\
 >>> from django.core.files import locks
 >>> from django.db import connections
@@ -288,6 +300,13 @@ TRIED = """\
 >>> first.close()
 >>> locks.lock(second, locks.LOCK_EX | locks.LOCK_NB)
 True
+>>> from datetime import timedelta
+>>> from time import monotonic, sleep
+>>> from django.utils.timezone import now
+>>> began = monotonic(), now()
+>>> sleep(3600)
+>>> 3600 < monotonic() - began[0] < 3610, now() - began[1] > timedelta(hours=1)
+(True, True)
 """
 
 
