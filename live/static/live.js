@@ -147,7 +147,9 @@ function addRow(block) {
   const from = action(block.exercise ? "Check" : "Run from here", () => runFrom(block.exercise ? firstOf(block.exercise) : index));
   for (const [element, does] of [[block.back, "Put back"], [from, from.textContent]])
     element.setAttribute("aria-label", `${does}: block ${number}`);
-  mark.replaceWith(make("div", { className: "livedocs live-row" }, block.verdict, block.back, from), block.output);
+  const row = make("div", { className: "livedocs live-row" }, block.verdict, block.back, from);
+  row.style.margin = getComputedStyle(mark).margin; // In a list it is another one.
+  mark.replaceWith(row, block.output);
   pre.id = `live-${number}`;
   pre.contentEditable = "plaintext-only";
   if (pre.contentEditable !== "plaintext-only") pre.contentEditable = "true";
