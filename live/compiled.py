@@ -70,7 +70,7 @@ def compile_zips(folder: Path, names: list[str], cache: Path) -> None:
         with serving(folder) as address, sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
             page = browser.new_page()
-            page.goto(f"{address}/live.css")
+            page.goto(f"{address}/live.css")  # Any file, because a worker must be of the same host.
             found = base64.b64decode(page.evaluate(COMPILE, [names, SCRIPT]))
             browser.close()
         for old in cache.glob("compiled-*.zip"):

@@ -30,10 +30,8 @@ ONCE_A_LOOK = """;(() => {
 })()"""
 
 
-def audit(page, without=None, **options):
-    """Return the results of axe for a page, without the elements of a selector. Only the
-    violations are complete."""
+def audit(page, **options):
+    """Return the results of axe for a page. Only the violations are complete."""
     # A page that is checked again already has axe, which is half a megabyte of script.
     script = "null" if page.evaluate("'axe' in window") else AXE_SCRIPT + ONCE_A_LOOK
-    context = {"exclude": [without]} if without else None
-    return Axe(script).run(page, context, options | {"resultTypes": ["violations"]})
+    return Axe(script).run(page, options=options | {"resultTypes": ["violations"]})
